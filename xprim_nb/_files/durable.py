@@ -1,0 +1,157 @@
+"""Writes that are whole or absent, also after a power cut.
+
+Temp file in the same directory → write → fsync → replace → fsync of the directory; removed on any exception.
+
+Source: STYLE rule 10; "Files are hard" (Pillai et al., OSDI 2014).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from xprim_nb.errors import InsufficientSpaceError, StorageError, XprimError
+
+__all__ = ["free_bytes", "make_dirs", "remove_tree", "storage_errors", "sync_dir", "sync_file", "write_atomic"]
+
+_REASONS = {
+    errno.ENOSPC: ("the disk is full", "Free some space (`xprim models prune` drops unfinished pulls), then run again."),
+    errno.EDQUOT: ("the disk quota is used up", "Free some space or ask for a larger quota, then run again."),
+    errno.EROFS: ("the file system is read-only", "Choose a writable data directory (`<APPNAME>_MODELS_DIR`)."),
+    errno.EACCES: ("permission denied", "Check who owns the models directory, or choose another one."),
+    errno.EPERM: ("permission denied", "Check who owns the models directory, or choose another one."),
+    errno.ENOTDIR: ("a file lies where a directory should be", "Move that file away, then run again."),
+    errno.EISDIR: ("a directory lies where a file should be", "Move that directory away, then run again."),
+    errno.ENAMETOOLONG: ("the path is too long for this file system", "Choose a data directory with a shorter path."),
+    errno.EMFILE: ("too many open files", "Raise the limit (`ulimit -n`) or lower the concurrency."),
+}
+
+# Each try meets at most the entries that somebody else deletes at that moment; nobody does so for ever.
+_REMOVE_TRIES = 20
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path | str, doing: str) -> Iterator[None]:
+    """Turn an `OSError` inside into a `StorageError` that says what was being done to which path."""
+    try:
+        yield
+    except XprimError:
+        raise
+    except OSError as error:
+        reason, hint = _REASONS.get(error.errno or 0, (error.strerror or str(error), ""))
+        subject = str(error.filename or path)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        kind = InsufficientSpaceError if full else StorageError
+        raise kind(f"{doing} failed, {reason}: {subject}", subject=subject, hint=hint) from error
+
+
+def sync_file(fd: int) -> None:
+    """Return when the file's bytes are on the medium (`F_FULLFSYNC` where macOS has it)."""
+    if sys.platform == "darwin":
+        import fcntl  # noqa: PLC0415  # exists on Unix only
+
+        with contextlib.suppress(OSError):  # network volumes refuse it; plain fsync is then all there is
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+            return
+    os.fsync(fd)
+
+
+def sync_dir(path: Path) -> None:
+    """Return when the names in a directory are on the medium. A no-op on Windows, which cannot open directories."""
+    if os.name == "nt":
+        return
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF):  # some network file systems know no fsync of directories
+            raise
+    finally:
+        os.close(fd)
+
+
+def make_dirs(path: Path) -> None:
+    """Create a directory and its parents, each name durable."""
+    missing = []
+    while not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    for each in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            each.mkdir()
+        if not each.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(each))
+        sync_dir(each.parent)
+
+
+def write_atomic(path: Path, data: bytes | memoryview, *, durable: bool = True) -> None:
+    """Put bytes under a name: readers see the old file or the new one, whole.
+
+    Args:
+        path: Where; its directory is created.
+        data: The whole content.
+        durable: False skips the fsyncs, for files whose loss after a power cut costs nothing but time.
+
+    Raises:
+        StorageError: The disk refused; the old file is untouched.
+    """
+    with storage_errors(path, "writing"):
+        make_dirs(path.parent)
+        # Shortened so that the longest name still has room for the rest: a character has up to 4 bytes of 255.
+        temporary = path.with_name(f".{path.name[:50]}.{secrets.token_hex(8)}.tmp")
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                if durable:
+                    sync_file(file.fileno())
+            os.replace(temporary, path)  # noqa: PTH105  # Path.replace hides the two names in its errors
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        if durable:
+            sync_dir(path.parent)
+
+
+def remove_tree(path: Path) -> None:
+    """Delete a directory tree, read-only entries too. Never follows a link; a missing tree is fine."""
+    with storage_errors(path, "deleting"):
+        made_writable = False
+        for attempt in range(_REMOVE_TRIES):
+            try:
+                shutil.rmtree(path)
+            except FileNotFoundError:
+                # An entry may be gone because another process deletes the same tree; the rest is still there.
+                if not os.path.lexists(path):
+                    return
+                if attempt == _REMOVE_TRIES - 1:
+                    raise
+            except PermissionError:
+                if made_writable:
+                    raise
+                made_writable = True
+                _make_writable(path)
+            else:
+                return
+
+
+def _make_writable(path: Path) -> None:
+    for folder, _, files in os.walk(path):
+        for entry in (folder, *(os.path.join(folder, name) for name in files)):  # noqa: PTH118  # os.walk gives text
+            if not os.path.islink(entry):  # noqa: PTH114
+                with contextlib.suppress(OSError):
+                    os.chmod(entry, os.stat(entry).st_mode | stat.S_IRWXU)  # noqa: PTH101, PTH116
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes that an unprivileged writer may still put on the file system which will hold `path`."""
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free

@@ -1,0 +1,166 @@
+"""Where each chunk of every installed model lies, in `state.sqlite`. Derived: rebuilt from the manifests on disk.
+
+Source: spec 1 §Disk layout, §Pull ("any installed model that holds those bytes").
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from typing import NamedTuple, TypeVar
+
+from xprim_nb._sqlite import Database
+from xprim_nb.cache.layout import Layout
+from xprim_nb.cache.store import read_manifest
+from xprim_nb.cache.values import InstalledModel
+from xprim_nb.errors import StorageError
+from xprim_nb.refs import ModelRef
+from xprim_nb.registry.manifest import VerifiedManifest
+
+__all__ = ["MIGRATIONS", "ChunkIndex", "ChunkPlace"]
+
+_log = logging.getLogger("xprim_nb.cache")
+_T = TypeVar("_T")
+
+MIGRATIONS = (
+    """
+    CREATE TABLE models (id INTEGER PRIMARY KEY, ref TEXT NOT NULL UNIQUE, manifest_hash TEXT NOT NULL);
+    CREATE TABLE chunks (
+        digest BLOB NOT NULL,
+        model_id INTEGER NOT NULL REFERENCES models (id),
+        number INTEGER NOT NULL,
+        PRIMARY KEY (digest, model_id)
+    ) WITHOUT ROWID;
+    CREATE INDEX chunks_of_model ON chunks (model_id)
+    """,
+)
+
+# SQLite's default limit of bound values is 999 in old builds.
+_BATCH = 900
+
+
+class ChunkPlace(NamedTuple):
+    """A chunk inside an installed model."""
+
+    ref: ModelRef
+    manifest: VerifiedManifest
+    number: int
+
+
+class ChunkIndex:
+    """Finds installed models that hold a chunk. Owns its database connections; `close` ends them.
+
+    An index that cannot be read or written costs bandwidth, never correctness: it is begun anew, or does without.
+
+    Args:
+        layout: Where things lie.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._database = Database(layout.state_file, MIGRATIONS)
+        self._manifest = lru_cache(maxsize=64)(self._read_manifest)
+
+    def reconcile(self, installed: Sequence[InstalledModel]) -> None:
+        """Bring the index in line with what is installed."""
+        self._guarded(lambda: self._reconcile(installed), None)
+
+    def add(self, ref: ModelRef, manifest: VerifiedManifest) -> None:
+        """Index a model that is, or is about to be, in place."""
+        self._guarded(lambda: self._insert(ref, manifest), None)
+
+    def remove(self, ref: ModelRef) -> None:
+        """Forget a model."""
+        self._guarded(lambda: self._delete([str(ref)]), None)
+
+    def places(self, digests: Iterable[str]) -> dict[str, list[ChunkPlace]]:
+        """For each digest that some installed model holds: where."""
+        wanted = [bytes.fromhex(digest) for digest in digests]
+        nothing: list[tuple[bytes, str, str, int]] = []
+        rows = self._guarded(lambda: self._query(wanted), nothing)
+        found: dict[str, list[ChunkPlace]] = {}
+        for digest, ref_text, manifest_hash, number in rows:
+            ref = ModelRef.parse(ref_text)
+            manifest = self._manifest(ref, manifest_hash)
+            # The row may be older than the directory: believe it only where the manifest agrees.
+            if manifest is not None and number < len(manifest.manifest.chunks):
+                if manifest.manifest.chunks[number] == digest.hex():
+                    found.setdefault(digest.hex(), []).append(ChunkPlace(ref, manifest, number))
+        return found
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+    def _read_manifest(self, ref: ModelRef, _manifest_hash: str) -> VerifiedManifest | None:
+        try:
+            return read_manifest(self._layout, self._layout.model_dir(ref))
+        except StorageError:
+            return None
+
+    def _query(self, wanted: Sequence[bytes]) -> list[tuple[bytes, str, str, int]]:
+        rows: list[tuple[bytes, str, str, int]] = []
+        with self._database.reading() as connection:
+            for start in range(0, len(wanted), _BATCH):
+                batch = wanted[start : start + _BATCH]
+                marks = ",".join("?" * len(batch))
+                rows += connection.execute(
+                    "SELECT digest, ref, manifest_hash, number FROM chunks JOIN models ON models.id = model_id "
+                    f"WHERE digest IN ({marks}) ORDER BY ref",  # noqa: S608  # only question marks are put in
+                    batch,
+                ).fetchall()
+        return rows
+
+    def _reconcile(self, installed: Sequence[InstalledModel]) -> None:
+        with self._database.reading() as connection:
+            known = dict(connection.execute("SELECT ref, manifest_hash FROM models").fetchall())
+        current = {str(model.ref): model for model in installed}
+        self._delete([ref for ref in known if ref not in current])
+        for ref, model in current.items():
+            if known.get(ref) == model.manifest_hash:
+                continue
+            manifest = self._read_manifest(model.ref, model.manifest_hash)
+            if manifest is not None:
+                self._insert(model.ref, manifest, model.manifest_hash)
+
+    def _insert(self, ref: ModelRef, manifest: VerifiedManifest, manifest_hash: str | None = None) -> None:
+        numbers = {bytes.fromhex(digest): indices[0] for digest, indices in manifest.manifest.distinct.items()}
+        with self._database.transaction() as connection:
+            self._drop_rows(connection, [str(ref)])
+            cursor = connection.execute(
+                "INSERT INTO models (ref, manifest_hash) VALUES (?, ?)", (str(ref), manifest_hash or manifest.digest)
+            )
+            rows = ((digest, cursor.lastrowid, number) for digest, number in numbers.items())
+            connection.executemany("INSERT INTO chunks (digest, model_id, number) VALUES (?, ?, ?)", rows)
+        self._manifest.cache_clear()
+
+    def _delete(self, refs: Sequence[str]) -> None:
+        if refs:
+            with self._database.transaction() as connection:
+                self._drop_rows(connection, refs)
+
+    def _drop_rows(self, connection: sqlite3.Connection, refs: Sequence[str]) -> None:
+        for ref in refs:
+            connection.execute("DELETE FROM chunks WHERE model_id IN (SELECT id FROM models WHERE ref = ?)", (ref,))
+            connection.execute("DELETE FROM models WHERE ref = ?", (ref,))
+
+    def _guarded(self, work: Callable[[], _T], otherwise: _T) -> _T:
+        for attempt in (1, 2):
+            try:
+                return work()
+            except sqlite3.DatabaseError as error:
+                _log.warning("state.sqlite: %s", error, extra={"path": str(self._layout.state_file)})
+                # Busy and disk-full are passing troubles; a damaged file is not.
+                if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
+                    return otherwise
+                if attempt == 1:
+                    try:
+                        self._database.begin_anew()
+                    except OSError:
+                        return otherwise
+            except StorageError as error:
+                _log.warning("the chunk index is not usable: %s", error.message)
+                return otherwise
+        return otherwise

@@ -1,0 +1,221 @@
+"""Put a finished tree in place, take a model away, and finish what a killed process began.
+
+    1. The tree is whole and durable, its manifest inside.
+    2. An intent is written: which tree, which place, where the old one goes.
+    3. The trees are swapped by rename: at once where the system can, else old out, new in.
+    4. `registry.json` names the new one.
+    5. The old tree goes; files that somebody had changed or added in it are kept.
+    6. The intent goes.
+
+A process killed between any two of these is finished by the next that holds the version's lock (`recover`).
+
+Source: spec 1 §Pull, step 6; DESIGN, habit 5.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import secrets
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from xprim_nb._files import PathLock, exchange_dirs, move_dir, storage_errors, sync_dir, write_atomic
+from xprim_nb.cache.chunkindex import ChunkIndex
+from xprim_nb.cache.kept import facts_of, retire
+from xprim_nb.cache.layout import Layout
+from xprim_nb.cache.store import Store, read_manifest
+from xprim_nb.cache.values import InstalledModel, Removed
+from xprim_nb.errors import StorageError, XprimError
+from xprim_nb.refs import ModelRef
+from xprim_nb.registry.manifest import VerifiedManifest
+
+__all__ = ["Installer"]
+
+_log = logging.getLogger("xprim_nb.cache")
+
+
+@dataclass(frozen=True, slots=True)
+class _Intent:
+    """A swap or removal begun. Paths are relative to the base, so that a moved base recovers too."""
+
+    kind: str
+    ref: str
+    token: str
+    tree: str
+    out: str
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+class Installer:
+    """Steps 1 to 6. The caller holds the version's lock.
+
+    Args:
+        layout: Where things lie.
+        store: `registry.json`.
+        index: Where chunks lie.
+    """
+
+    def __init__(self, layout: Layout, store: Store, index: ChunkIndex) -> None:
+        self._layout, self._store, self._index = layout, store, index
+
+    def install(
+        self, ref: ModelRef, verified: VerifiedManifest, tree: Path, extra: dict[str, Any], note: dict[str, Any]
+    ) -> tuple[InstalledModel, Path | None]:
+        """Put a tree of durable, verified files in place.
+
+        Args:
+            ref: The version it becomes.
+            verified: Its manifest.
+            tree: The files.
+            extra: Further keys for the `registry.json` entry.
+            note: What the receipt inside the model says.
+
+        Returns:
+            The installed model, and where changed files of the old version were kept.
+
+        Raises:
+            StorageError: The disk refused; the old version is in place, or the next operation puts the new one there.
+        """
+        final = self._layout.model_dir(ref)
+        if final.exists() and not final.is_dir():
+            raise StorageError(
+                f"A file lies where {ref} should go: {final}", subject=str(final), hint="Move it away, then run again."
+            )
+        token = secrets.token_hex(8)
+        document = {**note, "token": token, "files": facts_of(tree, verified.manifest)}
+        write_atomic(self._layout.receipt_file(tree), orjson.dumps(document, option=orjson.OPT_INDENT_2))
+        write_atomic(self._layout.manifest_file(tree), verified.raw)  # 1
+        intent = _Intent("install", str(ref), token, self._relative(tree), self._relative(self._layout.new_trash()), extra)
+        path = self._write(intent)  # 2
+        return self._finish_install(intent, path)
+
+    def remove(self, model: InstalledModel) -> Removed:
+        """Take a model away.
+
+        Raises:
+            StorageError: The disk refused; the model is whole, or the next operation finishes the removal.
+        """
+        intent = _Intent("remove", str(model.ref), "", "", self._relative(self._layout.new_trash()))
+        path = self._write(intent)
+        try:
+            with storage_errors(model.path, "removing"):
+                move_dir(model.path, self._layout.base / intent.out)
+        except XprimError:
+            path.unlink(missing_ok=True)
+            raise
+        kept = self._finish_removal(intent, path)
+        return Removed(model.ref, model.total_size, kept)
+
+    def recover(self, only: ModelRef | None = None) -> None:
+        """Finish what killed processes began; with `only`, of the version whose lock the caller holds.
+
+        Raises:
+            StorageError: The disk refused.
+        """
+        try:
+            paths = sorted(self._layout.intents.glob("*.json"))
+        except OSError:
+            return
+        for path in paths:
+            intent = _read(path)
+            if intent is None:
+                continue
+            ref = ModelRef.parse(intent.ref)
+            if only is not None:
+                if ref == only:
+                    self._resume(intent, path)
+                continue
+            lock = PathLock(self._layout.ref_lock(ref))
+            if not lock.try_acquire():  # its owner lives
+                continue
+            try:
+                self._resume(intent, path)
+            finally:
+                lock.release()
+
+    def _resume(self, intent: _Intent, path: Path) -> None:
+        if not path.exists():  # its owner finished it while we waited for the lock
+            return
+        _log.info("finishing an interrupted %s", intent.kind, extra={"ref": intent.ref})
+        final, out = self._layout.model_dir(ModelRef.parse(intent.ref)), self._layout.base / intent.out
+        if intent.kind == "remove":
+            if out.exists():
+                self._finish_removal(intent, path)
+            else:
+                path.unlink(missing_ok=True)
+            return
+        tree = self._layout.base / intent.tree
+        if intent.token in (self._token(final), self._token(tree)):
+            self._finish_install(intent, path)
+            return
+        # Somebody deleted the new tree: the old one comes back.
+        if out.exists() and not final.exists():
+            with storage_errors(final, "putting the old version back"):
+                move_dir(out, final)
+        path.unlink(missing_ok=True)
+
+    def _finish_install(self, intent: _Intent, path: Path) -> tuple[InstalledModel, Path | None]:
+        ref = ModelRef.parse(intent.ref)
+        final, tree, out = self._layout.model_dir(ref), self._layout.base / intent.tree, self._layout.base / intent.out
+        with storage_errors(final, "putting the model in place"):
+            if self._token(final) != intent.token:  # 3
+                if not final.exists():
+                    move_dir(tree, final)
+                elif not exchange_dirs(final, tree):
+                    move_dir(final, out)
+                    move_dir(tree, final)
+            if tree.exists():
+                move_dir(tree, out)
+        verified = read_manifest(self._layout, final)
+        self._index.add(ref, verified)
+        model = self._store.record(ref, verified, intent.extra)  # 4
+        kept = retire(self._layout, ref, out)  # 5
+        self._forget(path)  # 6
+        return model, kept
+
+    def _finish_removal(self, intent: _Intent, path: Path) -> Path | None:
+        ref = ModelRef.parse(intent.ref)
+        self._store.forget(ref)
+        self._index.remove(ref)
+        kept = retire(self._layout, ref, self._layout.base / intent.out)
+        final = self._layout.model_dir(ref)
+        for parent in (final.parent, final.parent.parent):
+            with contextlib.suppress(OSError):  # not empty: other versions live there
+                parent.rmdir()
+        self._forget(path)
+        return kept
+
+    def _token(self, tree: Path) -> str | None:
+        try:
+            return str(orjson.loads(self._layout.receipt_file(tree).read_bytes())["token"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _write(self, intent: _Intent) -> Path:
+        path = self._layout.intents / f"{secrets.token_hex(8)}.json"
+        write_atomic(path, orjson.dumps(asdict(intent)))
+        return path
+
+    def _forget(self, path: Path) -> None:
+        with storage_errors(path, "ending a swap"):
+            path.unlink(missing_ok=True)
+            sync_dir(path.parent)
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self._layout.base).as_posix()
+
+
+def _read(path: Path) -> _Intent | None:
+    try:
+        intent = _Intent(**orjson.loads(path.read_bytes()))
+        ModelRef.parse(intent.ref).require_version()
+    except (OSError, ValueError, TypeError) as error:  # torn by a dying disk: written atomically otherwise
+        _log.warning("an intent is unreadable and is left alone", extra={"path": str(path), "why": str(error)})
+        return None
+    return intent
+
+

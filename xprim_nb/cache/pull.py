@@ -1,0 +1,271 @@
+"""Install a model: resolve, plan, gather its chunks from the nearest sources, put it in place.
+
+    1. What does the registry offer under this name? (or: what did it, when it cannot be asked)
+    2. Installed already, and not forced: done, also offline.
+    3. Its manifest, verified.
+    4. Can the disk hold it? If not: refuse, showing the sum.
+    5. Each distinct chunk once: from the unfinished pull, this machine, the network; straight to its places.
+    6. Durable, swapped in, named.
+
+Source: spec 1 §Pull.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from xprim_nb._files import free_bytes, locked
+from xprim_nb._threads import settled
+from xprim_nb.cache.chunkindex import ChunkIndex
+from xprim_nb.cache.gather import Gatherer
+from xprim_nb.cache.install import Installer
+from xprim_nb.cache.layout import Layout
+from xprim_nb.cache.local import LocalChunks
+from xprim_nb.cache.partial import Partial
+from xprim_nb.cache.planning import already_installed, check_space, plan_pull
+from xprim_nb.cache.progress import Meter, telling
+from xprim_nb.cache.store import Store, manifest_digest
+from xprim_nb.cache.values import InstalledModel, Pulled, PullPlan, PullStatus, Receipt
+from xprim_nb.cache.verify import wrong_chunks
+from xprim_nb.config import MAX_CONCURRENCY
+from xprim_nb.errors import ConfigError, ModelNotFoundError, NetworkError
+from xprim_nb.events import EventHub, ModelInstalled, PullProgress
+from xprim_nb.refs import ModelRef
+from xprim_nb.registry.client import RegistryClient
+from xprim_nb.registry.manifest import VerifiedManifest
+
+__all__ = ["Puller"]
+
+_log = logging.getLogger("xprim_nb.cache")
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """What is to be installed under a name.
+
+    Attributes:
+        manifest_hash: Which manifest.
+        version: The real version behind an alias.
+        checked: False when the registry could not be asked.
+        warnings: Sentences for the user.
+    """
+
+    manifest_hash: str
+    version: str
+    checked: bool = True
+    warnings: tuple[str, ...] = ()
+
+
+class Puller:
+    """Plans and executes pulls. Holds nothing open itself.
+
+    Args:
+        layout: Where things lie.
+        store: What is installed.
+        index: Where chunks lie.
+        client: The registry.
+        events: Where progress and results are told.
+    """
+
+    def __init__(
+        self, layout: Layout, store: Store, index: ChunkIndex, client: RegistryClient, events: EventHub
+    ) -> None:
+        self._layout, self._store, self._index = layout, store, index
+        self._client, self._events = client, events
+        self._installer = Installer(layout, store, index)
+
+    async def plan(self, ref: ModelRef, *, force: bool = False) -> PullPlan:
+        """What `pull` would do now. Writes nothing but the cached index and manifest.
+
+        Raises:
+            ModelNotFoundError: The registry has no such model or version.
+            NetworkError: It could not be asked, and the answer is not on this machine.
+            RegistryError, HashMismatchError: Its answer is broken.
+        """
+        offer = await self._offer(ref)
+        installed = await settled(self._store.find, ref)
+        if installed is not None and installed.manifest_hash == offer.manifest_hash and not force:
+            verified = await settled(self._store.manifest_of, installed)
+            return already_installed(installed, verified, free_bytes(self._layout.base))
+        verified = await self._client.manifest(offer.manifest_hash)
+        partial = Partial(self._layout.partials / verified.digest, verified)
+        await settled(partial.recall)
+        local = await settled(self._local, verified)
+        return await settled(self._plan, ref, verified, installed, partial, local)
+
+    async def pull(
+        self,
+        ref: ModelRef,
+        *,
+        force: bool = False,
+        concurrency: int = 4,
+        progress: Callable[[PullProgress], object] | None = None,
+    ) -> Pulled:
+        """Install or update a model; see the module's decision list.
+
+        Raises:
+            ConfigError: `concurrency` is out of range.
+            ModelNotFoundError, NetworkError, RegistryError, HashMismatchError, StorageError: What was fetched is kept,
+                the old version is untouched, and the same call goes on from there.
+        """
+        if not 1 <= concurrency <= MAX_CONCURRENCY:
+            raise ConfigError(f"concurrency is {concurrency}, and must be 1 to {MAX_CONCURRENCY}.", subject="concurrency")
+        meter = Meter(ref)
+        async with telling(meter, self._events, progress):
+            offer = await self._offer(ref)  # 1
+            found = await settled(self._store.find, ref)
+            if found is not None and found.manifest_hash == offer.manifest_hash and not force:  # 2
+                return Pulled(ref, "already_installed", found, meter.receipt(), offer.checked, offer.warnings)
+            verified = await self._client.manifest(offer.manifest_hash)  # 3
+
+            def waits() -> None:
+                meter.waiting_for = f"another process that works on {ref}"
+
+            async with locked(self._layout.ref_lock(ref), waits):
+                meter.waiting_for = ""
+                pulled = await self._pull_locked(ref, offer, verified, force=force, concurrency=concurrency, meter=meter)
+        self._events.publish(ModelInstalled(ref, pulled.model.manifest_hash, pulled.status))
+        return pulled
+
+    async def _pull_locked(
+        self, ref: ModelRef, offer: _Offer, verified: VerifiedManifest, *, force: bool, concurrency: int, meter: Meter
+    ) -> Pulled:
+        await settled(self._installer.recover, ref)
+        installed = await settled(self._store.find, ref)
+        same = installed is not None and installed.manifest_hash == verified.digest
+        if installed is not None and same and not force:  # another process was first
+            return Pulled(ref, "already_installed", installed, meter.receipt(), offer.checked, offer.warnings)
+        whole = await settled(self._whole_in_place, ref, verified, offer, meter)
+        if whole is not None:
+            return Pulled(ref, "installed", whole, meter.receipt(), offer.checked, offer.warnings)
+        async with locked(self._layout.partial_lock(verified.digest)):
+            partial = Partial(self._layout.partials / verified.digest, verified)
+            try:
+                await self._assemble(ref, verified, installed, partial, concurrency, meter)
+                meter.phase = "extracting"
+                await settled(partial.make_durable)
+                receipt = meter.receipt()
+                model, kept = await settled(self._put_in_place, ref, verified, offer, partial, receipt)
+            finally:
+                partial.release()
+        status: PullStatus = "updated" if installed is not None and not same else "installed"
+        receipt = replace(receipt, kept=kept, seconds=meter.receipt().seconds)
+        return Pulled(ref, status, model, receipt, offer.checked, offer.warnings)
+
+    async def _offer(self, ref: ModelRef) -> _Offer:
+        """Decision 1; what is installed answers for itself when nobody else can."""
+        try:
+            answer = await self._client.index()
+        except NetworkError as error:
+            found = await settled(self._store.find, ref)
+            if found is None:
+                raise
+            told = f"The registry could not be asked whether {ref} is current: {error.message}"
+            return _Offer(found.manifest_hash, ref.version, checked=False, warnings=(told,))
+        found = await settled(self._store.find, ref)
+        try:
+            model = answer.index.get(ref)
+        except ModelNotFoundError as error:
+            if found is None:
+                raise
+            told = f"{error.message} What is installed was left as it is."
+            return _Offer(found.manifest_hash, ref.version, checked=not answer.stale, warnings=(told,))
+        warnings = []
+        notice = answer.notice_for(ref)
+        if notice is not None:
+            warnings.append(notice.message)
+        if answer.stale:
+            warnings.append(f"The registry could not be asked; its answer is {answer.age_s:.0f} s old: {answer.why_stale}")
+            if found is not None:
+                return _Offer(found.manifest_hash, ref.version, checked=False, warnings=tuple(warnings))
+        return _Offer(model.manifest_hash, model.alias_of or ref.version, not answer.stale, tuple(warnings))
+
+    def _local(self, verified: VerifiedManifest) -> LocalChunks:
+        self._index.reconcile(self._store.list())
+        return LocalChunks(self._layout, self._index, verified.digest, list(verified.manifest.distinct))
+
+    def _plan(
+        self,
+        ref: ModelRef,
+        verified: VerifiedManifest,
+        installed: InstalledModel | None,
+        partial: Partial,
+        local: LocalChunks,
+    ) -> PullPlan:
+        found = {digest: local.source_of(digest) for digest in verified.manifest.distinct if digest not in partial.present}
+        return plan_pull(
+            ref,
+            verified,
+            installed=installed,
+            present=partial.present,
+            local={digest: source for digest, source in found.items() if source is not None},
+            allocated=_allocated(partial.tree, verified),
+            disk_free=free_bytes(self._layout.base),
+        )
+
+    async def _assemble(
+        self,
+        ref: ModelRef,
+        verified: VerifiedManifest,
+        installed: InstalledModel | None,
+        partial: Partial,
+        concurrency: int,
+        meter: Meter,
+    ) -> None:
+        """Decisions 4 and 5."""
+        meter.waiting_for = "what an earlier pull left to be verified"
+        await settled(partial.recall)
+        local = await settled(self._local, verified)
+        plan = await settled(self._plan, ref, verified, installed, partial, local)
+        check_space(plan, self._layout.base)
+        await settled(partial.prepare)
+        meter.begin(verified.manifest, set(partial.present))
+        gatherer = Gatherer(self._layout, self._client, partial, local, meter)
+        await gatherer.run(concurrency)
+
+    def _whole_in_place(
+        self, ref: ModelRef, verified: VerifiedManifest, offer: _Offer, meter: Meter
+    ) -> InstalledModel | None:
+        """The model, when its directory holds exactly this manifest's bytes already: only its name was missing,
+        or a forced pull found nothing wrong."""
+        directory = self._layout.model_dir(ref)
+        if manifest_digest(self._layout, directory) != verified.digest or wrong_chunks(directory, verified.manifest):
+            return None
+        meter.begin(verified.manifest, set(verified.manifest.distinct))
+        self._index.add(ref, verified)
+        return self._store.record(ref, verified, self._extra(ref, offer))
+
+    def _put_in_place(
+        self, ref: ModelRef, verified: VerifiedManifest, offer: _Offer, partial: Partial, receipt: Receipt
+    ) -> tuple[InstalledModel, Path | None]:
+        note = {
+            "registry": self._client.url,
+            "manifest_hash": verified.digest,
+            "bytes_network": receipt.bytes_network,
+            "bytes_local": receipt.bytes_local,
+            "bytes_present": receipt.bytes_present,
+            "local_models": dict(receipt.local_models),
+        }
+        model, kept = self._installer.install(ref, verified, partial.tree, self._extra(ref, offer), note)
+        partial.discard()
+        return model, kept
+
+    def _extra(self, ref: ModelRef, offer: _Offer) -> dict[str, Any]:
+        return {"registry": self._client.url, "resolved_version": offer.version}
+
+
+def _allocated(tree: Path, verified: VerifiedManifest) -> int:
+    """Bytes on disk that the files of an unfinished pull have."""
+    total = 0
+    for file in verified.manifest.files:
+        try:
+            found = os.stat(tree / file.path)  # noqa: PTH116  # thousands of files: no second path object
+        except OSError:
+            continue
+        total += min(getattr(found, "st_blocks", 0) * 512, file.size)
+    return total

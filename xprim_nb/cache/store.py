@@ -1,0 +1,273 @@
+"""`registry.json`: what is installed. Written last, atomically, and read without a lock.
+
+The whole read-modify-write happens inside the lock; keys we do not know are kept. A damaged file is moved aside and
+rebuilt from the model directories, each of which holds its own manifest.
+
+Source: spec 1 §Disk layout; faults G17 and G18 of the original.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import orjson
+
+from xprim_nb._files import PathLock, storage_errors, write_atomic
+from xprim_nb._hashing import sha256_hex
+from xprim_nb.cache.layout import Layout
+from xprim_nb.cache.values import InstalledModel
+from xprim_nb.errors import InvalidRefError, NotInstalledError, StorageError, XprimError
+from xprim_nb.refs import ModelRef
+from xprim_nb.registry.manifest import VerifiedManifest, parse_manifest
+
+__all__ = ["Store", "manifest_digest", "read_manifest"]
+
+_log = logging.getLogger("xprim_nb.cache")
+
+Document: TypeAlias = dict[str, Any]
+
+# A write of registry.json takes milliseconds: whoever holds the lock for this long is hung.
+_LOCK_TIMEOUT_S = 30.0
+_OWN_KEYS = {"manifest_hash", "total_size", "file_count", "installed_at"}
+
+
+class Store:
+    """Reads and writes `registry.json`. Holds nothing open; safe from many threads and processes.
+
+    Args:
+        layout: Where things lie.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    def list(self) -> list[InstalledModel]:
+        """Every installed model, sorted by ref. Touches no model directory.
+
+        Raises:
+            StorageError: `registry.json` cannot be read.
+        """
+        return sorted(self._entries(self._read()), key=lambda model: model.ref)
+
+    def find(self, ref: ModelRef) -> InstalledModel | None:
+        """The installed model, its directory present; None when it is not installed."""
+        entry = _entry(self._read(), ref)
+        model = self._model(ref, entry) if entry is not None else None
+        return model if model is not None and self._layout.manifest_file(model.path).is_file() else None
+
+    def get(self, ref: ModelRef) -> InstalledModel:
+        """The installed model.
+
+        Raises:
+            NotInstalledError: It is not installed, or its directory is gone; the hint tells which.
+        """
+        found = self.find(ref.require_version())
+        if found is not None:
+            return found
+        if _entry(self._read(), ref) is not None:
+            raise NotInstalledError(
+                f"{ref} is listed, but its directory is gone: {self._layout.model_dir(ref)}",
+                subject=str(ref),
+                hint=f"Pull it again: `xprim models pull {ref}`.",
+            )
+        versions = [model.ref.version for model in self.list() if model.ref.name == ref.name]
+        raise NotInstalledError(
+            f"{ref} is not installed.",
+            subject=str(ref),
+            hint=f"Installed versions: {', '.join(versions)}." if versions else f"Install it: `xprim models pull {ref}`.",
+        )
+
+    def get_entry(self, ref: ModelRef) -> InstalledModel:
+        """The listed model, whether or not its directory is there.
+
+        Raises:
+            NotInstalledError: It is not listed.
+        """
+        entry = _entry(self._read(), ref)
+        model = self._model(ref, entry) if entry is not None else None
+        return model or self.get(ref)
+
+    def record(self, ref: ModelRef, manifest: VerifiedManifest, extra: dict[str, Any]) -> InstalledModel:
+        """Name an installed model; its directory is in place already.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
+        entry = {
+            "manifest_hash": manifest.digest,
+            "total_size": manifest.manifest.total_size,
+            "file_count": len(manifest.manifest.files),
+            "installed_at": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            **extra,
+        }
+
+        def put(document: Document) -> None:
+            versions = document.setdefault(ref.group, {}).setdefault(ref.model, {})
+            versions[ref.version] = {**versions.get(ref.version, {}), **entry}
+
+        self._change(put)
+        return self._require(ref, entry)
+
+    def forget(self, ref: ModelRef) -> None:
+        """Drop a model's entry; a missing one is fine.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
+
+        def drop(document: Document) -> None:
+            models = document.get(ref.group)
+            versions = models.get(ref.model) if isinstance(models, dict) else None
+            if not isinstance(models, dict) or not isinstance(versions, dict) or ref.version not in versions:
+                return
+            del versions[ref.version]
+            if not versions:
+                del models[ref.model]
+            if not models:
+                del document[ref.group]
+
+        self._change(drop)
+
+    def manifest_of(self, model: InstalledModel) -> VerifiedManifest:
+        """The manifest inside an installed model. Re-encoded ones (the original client's) have another digest.
+
+        Raises:
+            StorageError: It cannot be read, or is damaged.
+        """
+        return read_manifest(self._layout, model.path)
+
+    def _require(self, ref: ModelRef, entry: dict[str, Any]) -> InstalledModel:
+        model = self._model(ref, entry)
+        assert model is not None, "an entry of our own making is well-formed"
+        return model
+
+    def _change(self, change: Callable[[Document], None]) -> None:
+        lock = PathLock(self._layout.registry_lock)
+        lock.acquire(_LOCK_TIMEOUT_S)
+        try:
+            document = self._read(setting_aside=True)
+            before = orjson.dumps(document)
+            change(document)
+            after = orjson.dumps(document, option=orjson.OPT_INDENT_2)
+            if orjson.dumps(document) != before or not self._layout.registry_file.exists():
+                write_atomic(self._layout.registry_file, after)
+        finally:
+            lock.release()
+
+    def _read(self, *, setting_aside: bool = False) -> Document:
+        path = self._layout.registry_file
+        with storage_errors(path, "reading"):
+            try:
+                raw = path.read_bytes()
+            except FileNotFoundError:
+                return {}
+        try:
+            document = orjson.loads(raw) if raw.strip() else None
+            if document is None:  # the original writes "null" for an empty registry
+                return {}
+            if isinstance(document, dict):
+                return document
+        except orjson.JSONDecodeError:
+            _log.debug("registry.json does not parse", extra={"path": str(path)})
+        rebuilt = self._rebuild()
+        _log.warning(
+            "registry.json is damaged; %d models were found again in their directories",
+            sum(len(versions) for models in rebuilt.values() for versions in models.values()),
+            extra={"path": str(path)},
+        )
+        if setting_aside:
+            with storage_errors(path, "setting aside"):
+                path.rename(path.with_name(f"registry.json.damaged-{time.time_ns()}"))
+        return rebuilt
+
+    def _rebuild(self) -> Document:
+        """The document as the model directories tell it: children before parents, so each of them is whole."""
+        document: Document = {}
+        pattern = f"*/*/*/{self._layout.metadata_name}/manifest.json"
+        for path in sorted(self._layout.base.glob(pattern)):
+            group, model, version = path.relative_to(self._layout.base).parts[:3]
+            try:
+                ref = ModelRef(group, model, version)
+                found = read_manifest(self._layout, path.parent.parent)
+            except XprimError:
+                continue
+            when = datetime.fromtimestamp(path.stat().st_mtime, timezone.utc)
+            document.setdefault(ref.group, {}).setdefault(ref.model, {})[ref.version] = {
+                "manifest_hash": found.digest,
+                "total_size": found.manifest.total_size,
+                "file_count": len(found.manifest.files),
+                "installed_at": when.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            }
+        return document
+
+    def _entries(self, document: Document) -> Iterator[InstalledModel]:
+        for group, models in document.items():
+            for model, versions in models.items() if isinstance(models, dict) else ():
+                for version, entry in versions.items() if isinstance(versions, dict) else ():
+                    try:
+                        found = self._model(ModelRef(group, model, version).require_version(), entry)
+                    except InvalidRefError as error:
+                        _log.warning("registry.json: %s", error.message)
+                        continue
+                    if found is not None:
+                        yield found
+
+    def _model(self, ref: ModelRef, entry: object) -> InstalledModel | None:
+        try:
+            assert isinstance(entry, dict)
+            return InstalledModel(
+                ref=ref,
+                manifest_hash=str(entry["manifest_hash"]),
+                total_size=int(entry["total_size"]),
+                file_count=int(entry["file_count"]),
+                installed_at=_time(entry["installed_at"]),
+                path=self._layout.model_dir(ref),
+                extra={key: value for key, value in entry.items() if key not in _OWN_KEYS},
+            )
+        except (AssertionError, KeyError, TypeError, ValueError) as error:
+            _log.warning("registry.json: the entry of %s is damaged and is skipped (%s)", ref, error)
+            return None
+
+
+def read_manifest(layout: Layout, model_dir: Path) -> VerifiedManifest:
+    """The manifest in a model directory.
+
+    Raises:
+        StorageError: It cannot be read, or is damaged.
+    """
+    path = layout.manifest_file(model_dir)
+    with storage_errors(path, "reading"):
+        raw = path.read_bytes()
+    try:
+        return parse_manifest(raw, layout.metadata_name)
+    except XprimError as error:
+        raise StorageError(
+            f"{path} is damaged: {error.message}",
+            subject=str(path),
+            hint="Pull the model with force: what is still right is kept.",
+        ) from error
+
+
+def manifest_digest(layout: Layout, model_dir: Path) -> str | None:
+    """The digest of the manifest in a model directory; None when there is none that can be read."""
+    try:
+        return sha256_hex(layout.manifest_file(model_dir).read_bytes())
+    except OSError:
+        return None
+
+
+def _entry(document: Document, ref: ModelRef) -> Any:  # noqa: ANN401  # checked by the caller
+    found: Any = document
+    for part in (ref.group, ref.model, ref.version):
+        found = found.get(part) if isinstance(found, dict) else None
+    return found
+
+
+def _time(text: str) -> datetime:
+    when = datetime.fromisoformat(text)
+    return when.astimezone(timezone.utc) if when.tzinfo else when.replace(tzinfo=timezone.utc)

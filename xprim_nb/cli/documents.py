@@ -1,0 +1,91 @@
+"""What `--json` prints: one object on stdout, whatever happened.
+
+    every document      warnings: [sentence]
+    a failure           error: {type, message, subject, hint, exit_code}; other keys only where part of the work was done
+    list                models: [MODEL + file_count, installed_at, path]
+    list --remote       models: [MODEL + alias_of, metadata], source, age_s, stale
+    info                model: MODEL + status "installed", file_count, installed_at, path, files: [FILE]
+    info --remote       model: MODEL + status "installed" | "update_available" | "available", alias_of, metadata,
+                        chunk_size, chunk_count, files: [FILE]
+    pull                pulled: MODEL + status "installed" | "updated" | "already_installed", file_count, installed_at,
+                        path, checked, receipt: {bytes_…, chunks_…, local_models, seconds, retries, kept}
+    pull --dry-run      plan: MODEL + status "install" | "update" | "already_installed", installed_hash, files: [FILE],
+                        bytes_…, chunks_…, local_models, disk_needed, disk_free, fits
+    remove              removed: [REF + bytes_freed, kept]
+    path                REF + path
+    update              checks: [REF + installed_hash, remote_hash, installed_version, remote_version, notice, available]
+    update --apply      the same, and updated: [as `pulled`], failed: [REF + error]
+    prune               pruned: {partials, bytes_freed, in_use}
+    peek                peeked: MODEL + bytes_read, parameters, dtypes: {dtype: bytes}, tensor_files: {path: {tensors}}
+    publish             published: MODEL + files, chunks_total, chunks_new, bytes_new, aliases, updated, skipped
+    export              exported: {to, refs, chunks_written, bytes_written, notes}
+    serve               serving: {directory, url}, printed before the first request
+    config              config: {app_name, registry_url, …}
+
+    REF    ref "group/model version", group, model, version
+    MODEL  REF + manifest_hash, total_size (bytes; null when the index does not say)
+    FILE   {path, size, sha256?}
+
+Sizes are bytes, times are UTC in ISO 8601, paths are absolute. Keys are never renamed; new ones may appear.
+
+Source: spec 1 §CLI (`--json`); seeds/002 §Public API for the names.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xprim_nb.refs import ModelRef
+
+if TYPE_CHECKING:
+    from xprim_nb.cache.values import InstalledModel, Pulled
+
+__all__ = ["installed", "plain", "pulled", "reference"]
+
+
+def reference(ref: ModelRef) -> dict[str, Any]:
+    """A reference, whole and in parts."""
+    return {"ref": str(ref), "group": ref.group, "model": ref.model, "version": ref.version}
+
+
+def plain(value: object) -> Any:
+    """A core value as JSON has it; a value with a `ref` gets its parts too."""
+    if isinstance(value, ModelRef):
+        return str(value)
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, Path):
+        return os.fspath(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json", exclude_none=True)
+    if is_dataclass(value):
+        named = reference(value.ref) if isinstance(getattr(value, "ref", None), ModelRef) else {}
+        return {**{item.name: plain(getattr(value, item.name)) for item in fields(value)}, **named}
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        return [plain(each) for each in value]
+    return value
+
+
+def installed(model: InstalledModel) -> dict[str, Any]:
+    """An installed model; what else its `registry.json` entry holds is not part of the contract."""
+    document: dict[str, Any] = plain(model)
+    del document["extra"]
+    return document
+
+
+def pulled(result: Pulled) -> dict[str, Any]:
+    """The result of a pull, with the model's own keys beside it."""
+    return {
+        **installed(result.model),
+        **reference(result.ref),
+        "status": result.status,
+        "checked": result.checked,
+        "receipt": plain(result.receipt),
+    }

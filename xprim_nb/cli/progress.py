@@ -1,0 +1,127 @@
+"""How far a pull is: a live bar where somebody watches, and the seed's lines in any case.
+
+The lines belong to the transcript and go to stdout; the bar goes to stderr and leaves nothing behind.
+
+Source: seeds/002 §models pull; spec 1 §CLI (progress bars only on a TTY).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from xprim_nb.cli import words
+from xprim_nb.cli.session import Session
+from xprim_nb.events import PullProgress
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+__all__ = ["Reporter", "live_bar", "watching"]
+
+# As wide as the seed's: [====================]
+_BAR_CELLS = 20
+
+
+@contextmanager
+def live_bar(session: Session) -> Iterator[tuple[Progress, TaskID] | None]:
+    """A bar on stderr, gone without a trace afterwards; None when nobody watches."""
+    if not session.shows_bars:
+        yield None
+        return
+    from rich import console, progress  # noqa: PLC0415  # 50 ms that only a watched pull needs
+
+    bar = progress.Progress(
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(bar_width=_BAR_CELLS),
+        progress.TaskProgressColumn(),
+        progress.TextColumn("{task.fields[detail]}", markup=False),
+        console=console.Console(stderr=True),
+        transient=True,
+    )
+    with bar:
+        yield bar, bar.add_task("Fetching manifest...", total=None, detail="")
+
+
+class Reporter:
+    """Follows one pull. `hear` may be called from any thread, one call at a time.
+
+    Args:
+        session: Where the lines go.
+        bar: The live bar, if there is one.
+        heading: Begin with the manifest's line, as `pull` does and `update` does not.
+    """
+
+    def __init__(self, session: Session, bar: tuple[Progress, TaskID] | None, *, heading: bool = True) -> None:
+        self._session, self._bar, self._heading = session, bar, heading
+        self._lock = threading.Lock()
+        self._lines_told = 0
+        self._ended = False
+
+    def hear(self, news: PullProgress) -> None:
+        """Show how far it is now."""
+        with self._lock:
+            if self._ended:
+                return
+            percent = int(100 * news.bytes_completed / news.bytes_total) if news.bytes_total else 0
+            self._session.paused = f"paused at {percent} %"
+            if self._bar is not None:
+                bar, task = self._bar
+                total = news.bytes_total or None
+                completed = news.bytes_completed + news.bytes_in_flight
+                bar.update(task, total=total, completed=completed, description=_doing(news), detail=_detail(news))
+            elif news.phase != "manifest":
+                self._tell(news, upto=1 if news.phase == "chunks" else 2)
+
+    def end(self, chunks: int, size_bytes: int) -> None:
+        """The pull has ended well: tell what was not told yet."""
+        with self._lock:
+            self._ended = True
+            self._session.paused = ""
+            if self._bar is not None:
+                self._bar[0].stop()
+            self._tell_lines([*self._first_lines(chunks, size_bytes), "Extracting files... done"])
+
+    def _tell(self, news: PullProgress, upto: int) -> None:
+        self._tell_lines(self._first_lines(news.chunks_total, news.bytes_total)[: upto if self._heading else upto - 1])
+
+    def _first_lines(self, chunks: int, size_bytes: int) -> list[str]:
+        heading = ["Fetching manifest... done"] if self._heading else []
+        return [*heading, f"Downloading: {chunks}/{chunks} chunks [{'=' * _BAR_CELLS}] 100% {words.size(size_bytes)}"]
+
+    def _tell_lines(self, lines: list[str]) -> None:
+        for line in lines[self._lines_told :]:
+            self._session.step(line)
+        self._lines_told = max(self._lines_told, len(lines))
+
+
+@contextmanager
+def watching(session: Session, *, heading: bool = True) -> Iterator[Reporter]:
+    """A reporter with its bar, for one pull."""
+    with live_bar(session) as bar:
+        yield Reporter(session, bar, heading=heading)
+
+
+def _doing(news: PullProgress) -> str:
+    if news.waiting_for:
+        return f"Waiting: {news.waiting_for}"
+    if news.phase == "manifest":
+        return "Fetching manifest..."
+    if news.phase == "extracting":
+        return "Extracting files..."
+    return f"Downloading: {news.chunks_completed}/{news.chunks_total} chunks"
+
+
+def _detail(news: PullProgress) -> str:
+    if not news.bytes_total:
+        return ""
+    parts = [f"{words.size(news.bytes_completed + news.bytes_in_flight)} of {words.size(news.bytes_total)}"]
+    if news.speed_bytes_s > 0 and news.phase == "chunks":
+        parts.append(f"{words.size(int(news.speed_bytes_s))}/s")
+        if news.eta_s is not None:
+            parts.append(f"{words.duration(news.eta_s)} left")
+    if news.bytes_reused:
+        parts.append(f"{words.size(news.bytes_reused)} reused")
+    return ", ".join(parts)

@@ -1,0 +1,108 @@
+"""How sizes, dates and tables read, and how text reaches a terminal that may not be able to show it.
+
+Source: seeds/002 §CLI Command Interface.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+import click
+
+from xprim_nb._text import format_bytes
+
+__all__ = ["count", "date", "duration", "say", "short_size", "size", "stamp", "table"]
+
+# What a terminal without these characters shows instead.
+_PLAIN = str.maketrans({"→": "->", "×": "x", "…": "...", "–": "-", "—": "-", "’": "'", "≤": "<=", "≥": ">="})
+
+# Names and metadata come from a registry: they must not move the cursor, ring, or turn the reading direction.
+_CONTROL = {
+    code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+    for code in (*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+    if chr(code) not in "\n\t"
+}
+
+
+def size(size_bytes: int | None) -> str:
+    """Bytes for a person; `-` when nobody said how many."""
+    return "-" if size_bytes is None else format_bytes(size_bytes)
+
+
+def short_size(size_bytes: int) -> str:
+    """The same without `.0`, as the seed shows the length of chunks.
+
+    >>> short_size(10 << 20)
+    '10 MB'
+    """
+    return size(size_bytes).replace(".0 ", " ")
+
+
+def date(moment: datetime) -> str:
+    """The day, in UTC as `registry.json` has it."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d")
+
+
+def stamp(moment: datetime) -> str:
+    """The second, in UTC as `registry.json` has it."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def duration(seconds: float) -> str:
+    """A span of time, roughly.
+
+    >>> duration(42), duration(7200), duration(200_000)
+    ('42 s', '2 h', '2 days')
+    """
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length or (unit != "days" and seconds >= length):
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> count(1, "version"), count(2, "version")
+    ('1 version', '2 versions')
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]], least: Sequence[int] = ()) -> list[str]:
+    """Lines of left-aligned columns, three spaces apart.
+
+    Args:
+        headers: The first line.
+        rows: The others, as many cells each.
+        least: Smallest widths of the leading columns, in characters: the seed's tables are laid out by hand.
+    """
+    lines = [list(headers), *(list(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) + 3 for column in range(len(headers))]
+    for column, width in enumerate(least[: len(widths)]):
+        widths[column] = max(widths[column], width)
+    return ["".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+
+
+def say(text: str, *, err: bool = False, raw: bool = False) -> None:
+    """Print one or more lines, whatever the terminal can encode.
+
+    Args:
+        text: What to print.
+        err: To stderr instead of stdout.
+        raw: Leave control characters alone: a path must come out as it is.
+    """
+    stream = sys.stderr if err else sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    if not raw:
+        text = text.translate(_CONTROL)
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        if raw:  # bytes that are no text in this locale, as the file system gave them
+            click.echo(text.encode(encoding, "surrogateescape"), err=err)
+            return
+        text = text.translate(_PLAIN).encode(encoding, "backslashreplace").decode(encoding)
+    click.echo(text, err=err)

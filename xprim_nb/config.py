@@ -1,0 +1,155 @@
+"""Settings, as one frozen value. The environment is read in `Config.from_env` and nowhere else.
+
+Source: seeds/002 §Configuration; spec 1 §Disk layout, §Client.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+import platformdirs
+
+from xprim_nb.errors import ConfigError
+
+if TYPE_CHECKING:
+    import ssl
+
+__all__ = ["MAX_CONCURRENCY", "Config", "mask_url"]
+
+# Seed 002: "Default: 4, Max: 16". Above 16 the measured speed falls again (research: perf).
+MAX_CONCURRENCY = 16
+
+_APP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+_TRUE, _FALSE = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}
+
+
+def mask_url(url: str) -> str:
+    """The URL with the secrets before its `@` replaced by `***`, fit for logs and messages.
+
+    >>> mask_url("https://ann:pw@example.com/models"), mask_url("https://token@example.com/models")
+    ('https://ann:***@example.com/models', 'https://***@example.com/models')
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # no URL at all; a message about it must not fail, nor tell what stands before an '@'
+        return re.sub(r"//.*@", "//***@", url)
+    user, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return url
+    # A name alone is a token: whoever has no password to give would not have to be named.
+    shown = f"{user.partition(':')[0]}:***" if ":" in user else "***"
+    return urlunsplit(parts._replace(netloc=f"{shown}@{host}"))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Config:
+    """Everything a `Manager` needs to know.
+
+    Attributes:
+        app_name: Names the data directory and the metadata directory inside each model (`.xprim`).
+        registry_url: `https://…`, `file://…` or a directory; the embedded demo registry when None.
+        mirrors: Further base URLs with the same content, tried in order after `registry_url`.
+        data_dir: The base directory; the platform's user data directory when None.
+        offline: Open no socket, whatever is called.
+        headers: Sent with every request to the registry's own origin (an `Authorization`, say).
+        proxy: Proxy URL; the environment's proxies are used when None.
+        verify: False to trust any certificate, a CA bundle's path, or an `ssl.SSLContext`.
+        concurrency: Chunks fetched at once, 1 to 16.
+        tries: How often an object is tried at one source before it counts as failed, at least 1.
+        backoff_s: Wait before the second try, in seconds; doubles after each further one.
+        connect_timeout_s: Longest wait for a connection, in seconds.
+        stall_timeout_s: Longest silence on an open connection, in seconds.
+        partial_max_age_s: Unfinished pulls idle for longer are pruned, in seconds.
+
+    Raises:
+        ConfigError: A value is out of its range; the message names it.
+    """
+
+    app_name: str = "xprim"
+    registry_url: str | None = None
+    mirrors: tuple[str, ...] = ()
+    data_dir: Path | None = None
+    offline: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+    proxy: str | None = None
+    verify: bool | str | ssl.SSLContext = True
+    concurrency: int = 4
+    tries: int = 3
+    backoff_s: float = 1.0
+    connect_timeout_s: float = 10.0
+    stall_timeout_s: float = 30.0
+    partial_max_age_s: float = 24 * 3600.0
+
+    def __post_init__(self) -> None:
+        if not _APP_NAME.match(self.app_name):
+            raise ConfigError(f"app_name {self.app_name!r} is not usable as a directory name.", subject="app_name")
+        if isinstance(self.data_dir, str):
+            object.__setattr__(self, "data_dir", Path(self.data_dir))
+        if self.registry_url is not None and not isinstance(self.registry_url, str):
+            object.__setattr__(self, "registry_url", os.fspath(self.registry_url))
+        if not 1 <= self.concurrency <= MAX_CONCURRENCY:
+            raise ConfigError(
+                f"concurrency is {self.concurrency}, and must be 1 to {MAX_CONCURRENCY}.", subject="concurrency"
+            )
+        if self.tries < 1:
+            raise ConfigError(f"tries is {self.tries}, and must be at least 1.", subject="tries")
+        for name in ("backoff_s", "partial_max_age_s"):
+            if not getattr(self, name) >= 0:  # written so that NaN is refused too
+                raise ConfigError(f"{name} is {getattr(self, name)}, and cannot be negative.", subject=name)
+        for name in ("connect_timeout_s", "stall_timeout_s"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}, and must be above 0 seconds.", subject=name)
+
+    @classmethod
+    def from_env(cls, base: Config | None = None, environ: Mapping[str, str] | None = None) -> Config:
+        """The settings with the environment on top.
+
+        `<APPNAME>_MODELS_DIR` wins over `data_dir`, as in the original; `XPRIM_MODELS_REGISTRY_URL` (several URLs
+        separated by spaces are mirrors) fills an unset `registry_url`; `XPRIM_OFFLINE=1` switches offline mode on.
+
+        Raises:
+            ConfigError: A variable has a value that cannot work; the message names the variable.
+        """
+        config, env = base or cls(), os.environ if environ is None else environ
+        upper = config.app_name.upper()
+        directory = env.get(f"{upper}_MODELS_DIR") or env.get(re.sub(r"[^A-Z0-9]", "_", upper) + "_MODELS_DIR")
+        if directory:
+            config = replace(config, data_dir=Path(directory))
+        urls = env.get("XPRIM_MODELS_REGISTRY_URL", "").split()
+        if urls and config.registry_url is None:
+            config = replace(config, registry_url=urls[0], mirrors=(*urls[1:], *config.mirrors))
+        switch = env.get("XPRIM_OFFLINE", "").strip().lower()
+        if switch not in _TRUE | _FALSE:
+            raise ConfigError(f"XPRIM_OFFLINE is {switch!r}, and must be 1 or 0.", subject="XPRIM_OFFLINE")
+        return replace(config, offline=True) if switch in _TRUE else config
+
+    @property
+    def base_dir(self) -> Path:
+        """The absolute directory that holds `registry.json` and the models."""
+        if self.data_dir is not None:
+            return Path(os.path.abspath(self.data_dir.expanduser()))  # noqa: PTH100  # resolve() would follow links
+        return Path(platformdirs.user_data_dir(self.app_name, appauthor=False, roaming=True)) / "models"
+
+    @property
+    def metadata_dir_name(self) -> str:
+        """The hidden directory inside each installed model, `.xprim`."""
+        return f".{self.app_name}"
+
+    def __repr__(self) -> str:
+        shown = []
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name == "headers":
+                value = dict.fromkeys(value, "***")
+            elif item.name in ("registry_url", "proxy") and value is not None:
+                value = mask_url(value)
+            elif item.name == "mirrors":
+                value = tuple(mask_url(url) for url in value)
+            shown.append(f"{item.name}={value!r}")
+        return f"Config({', '.join(shown)})"

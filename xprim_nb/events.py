@@ -1,0 +1,180 @@
+"""News that rises from the rooms: frozen values, and the hub that hands them on.
+
+A publisher never waits for a subscriber and never learns who listens.
+
+Source: DESIGN, habit 4; spec 1 §Pull (progress), §Client (trust on first use).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from xprim_nb.refs import ModelRef
+
+__all__ = [
+    "Event",
+    "EventHub",
+    "FetchRetried",
+    "IndexStale",
+    "ModelInstalled",
+    "ModelRemoved",
+    "PullProgress",
+    "TrustNotice",
+]
+
+_log = logging.getLogger("xprim_nb.events")
+
+Phase: TypeAlias = Literal["manifest", "chunks", "extracting"]
+
+
+@dataclass(frozen=True, slots=True)
+class PullProgress:
+    """How far one pull is. Bytes are counted in the model's own bytes.
+
+    Attributes:
+        ref: The model being pulled.
+        phase: `manifest`, `chunks`, or `extracting` (made durable and put in place).
+        chunks_total: Distinct chunks of the model.
+        chunks_completed: Distinct chunks verified and in place.
+        bytes_total: Size of the model.
+        bytes_completed: Bytes verified and in place; never falls.
+        bytes_network: Bytes that came over the network, retries included.
+        bytes_in_flight: Bytes received of chunks not yet verified.
+        bytes_reused: Bytes that were already on this machine.
+        current_file: The file that the latest chunk belongs to.
+        speed_bytes_s: Moving average of verified bytes a second, over about five seconds.
+        eta_s: Seconds left at that speed; None while unknown.
+        waiting_for: What the pull waits for ("another process pulls this model"); empty while it works.
+    """
+
+    ref: ModelRef
+    phase: Phase
+    chunks_total: int = 0
+    chunks_completed: int = 0
+    bytes_total: int = 0
+    bytes_completed: int = 0
+    bytes_network: int = 0
+    bytes_in_flight: int = 0
+    bytes_reused: int = 0
+    current_file: str = ""
+    speed_bytes_s: float = 0.0
+    eta_s: float | None = None
+    waiting_for: str = ""
+
+    @property
+    def fraction(self) -> float:
+        """Bytes done, in-flight ones included, as a share of the whole: 0.0 to 1.0."""
+        if self.bytes_total == 0:
+            return 1.0 if self.phase == "extracting" else 0.0
+        return min(1.0, (self.bytes_completed + self.bytes_in_flight) / self.bytes_total)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInstalled:
+    """A model was put in place: `status` is `installed` or `updated`."""
+
+    ref: ModelRef
+    manifest_hash: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRemoved:
+    """A model was removed from this machine."""
+
+    ref: ModelRef
+
+
+@dataclass(frozen=True, slots=True)
+class TrustNotice:
+    """The registry says something it did not say before, and should not.
+
+    Attributes:
+        kind: `rollback` (a version moved back to a superseded manifest) or `rewritten` (an immutable version
+            names another manifest).
+        ref: The version concerned.
+        known_hash: The manifest hash remembered from before.
+        offered_hash: The manifest hash offered now.
+    """
+
+    kind: Literal["rollback", "rewritten"]
+    ref: ModelRef
+    known_hash: str
+    offered_hash: str
+
+    @property
+    def message(self) -> str:
+        """One sentence for a person."""
+        if self.kind == "rollback":
+            return (
+                f"{self.ref} went back to a manifest that had been superseded "
+                f"({self.known_hash[:12]} → {self.offered_hash[:12]}): a rollback, or an old mirror."
+            )
+        return (
+            f"{self.ref} is an immutable version and now names another manifest "
+            f"({self.known_hash[:12]} → {self.offered_hash[:12]}): republished, or tampered with."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FetchRetried:
+    """One object is being tried again after `delay_s` seconds."""
+
+    what: str
+    source: str
+    attempt: int
+    reason: str
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStale:
+    """The registry could not be asked; the answer is `age_s` seconds old."""
+
+    registry: str
+    age_s: float
+    reason: str
+
+
+Event: TypeAlias = PullProgress | ModelInstalled | ModelRemoved | TrustNotice | FetchRetried | IndexStale
+
+
+class EventHub:
+    """Hands each event to every subscriber, in the publisher's thread. Thread-safe.
+
+    A subscriber must not block; one that raises is logged and the others still hear.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._subscribers: tuple[tuple[Callable[[Event], None]], ...] = ()
+
+    def subscribe(self, callback: Callable[[Event], None]) -> Callable[[], None]:
+        """Hear every event from now on; the result ends it.
+
+        >>> hub, heard = EventHub(), []
+        >>> stop = hub.subscribe(heard.append)
+        >>> hub.publish(IndexStale("demo", 3.0, "offline")); stop(); len(heard)
+        1
+        """
+        subscription = (callback,)  # an identity of its own: the same callback may subscribe twice
+        with self._lock:
+            self._subscribers = (*self._subscribers, subscription)
+
+        def unsubscribe() -> None:
+            with self._lock:
+                self._subscribers = tuple(each for each in self._subscribers if each is not subscription)
+
+        return unsubscribe
+
+    def publish(self, event: Event) -> None:
+        """Tell everybody who listens now."""
+        for (callback,) in self._subscribers:
+            try:
+                callback(event)
+            except Exception:
+                _log.exception("an event subscriber failed", extra={"event": type(event).__name__})

@@ -1,0 +1,13 @@
+"""WHAT EXISTS: a content-addressed registry of models, read and written.
+
+A `ModelRef` comes in; out go an index entry, a verified manifest, and chunk bytes that match their names.
+Nothing here knows where models are installed.
+
+    refs ─▶ client ─▶ sources/{http,directory}      who fetches, tries again, remembers
+              │
+              ├─▶ index, trust                      what the registry lists, and whether it changed its story
+              └─▶ manifest, paths                   what a model is made of, checked before use
+    publisher ─▶ chunking ─▶ tensors                the writing side
+
+Source: spec 1.
+"""

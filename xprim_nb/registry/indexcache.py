@@ -1,0 +1,101 @@
+"""The last index of each registry on disk, with where it came from, when, and what is remembered of it.
+
+Source: spec 1 §Client, §Disk layout (`cache/index/<registry>.json`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import orjson
+
+from xprim_nb._files import write_atomic
+from xprim_nb.errors import StorageError
+from xprim_nb.registry.trust import Memory
+
+__all__ = ["CachedIndex", "IndexCache"]
+
+_log = logging.getLogger("xprim_nb.registry")
+_SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CachedIndex:
+    """One stored answer.
+
+    Attributes:
+        raw: The bytes of `models.json`.
+        etag: Its validator; empty when there was none.
+        last_modified: The same, as an HTTP date.
+        source: The base URL that gave it.
+        fetched_at: When it was last confirmed, in seconds since the epoch.
+        memory: What was seen so far.
+    """
+
+    raw: bytes
+    etag: str
+    last_modified: str
+    source: str
+    fetched_at: float
+    memory: Memory
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since it was last confirmed."""
+        return max(0.0, time.time() - self.fetched_at)
+
+
+class IndexCache:
+    """The file for one registry. Holds nothing open; a damaged file counts as absent and is overwritten.
+
+    Args:
+        directory: `cache/index`.
+        registry_url: The registry's first base URL, which names the file.
+    """
+
+    def __init__(self, directory: Path, registry_url: str) -> None:
+        parts = urlsplit(registry_url)
+        label = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{parts.hostname or 'dir'}{parts.path}").strip("-.")[-60:]
+        self.path = directory / f"{label}-{hashlib.sha256(registry_url.encode()).hexdigest()[:8]}.json"
+
+    def load(self) -> CachedIndex | None:
+        """The stored answer; None when there is none that can be read."""
+        try:
+            stored = orjson.loads(self.path.read_bytes())
+            if stored["schema"] != _SCHEMA:
+                return None
+            return CachedIndex(
+                raw=stored["index"].encode(),
+                etag=str(stored["etag"]),
+                last_modified=str(stored["last_modified"]),
+                source=str(stored["source"]),
+                fetched_at=float(stored["fetched_at"]),
+                memory=Memory.from_json(stored["memory"]),
+            )
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            _log.warning("the cached index is unreadable and is ignored", extra={"path": str(self.path), "why": str(error)})
+            return None
+
+    def save(self, cached: CachedIndex) -> None:
+        """Store an answer. A disk that refuses is logged: the answer itself is still good."""
+        document = {
+            "schema": _SCHEMA,
+            "source": cached.source,
+            "etag": cached.etag,
+            "last_modified": cached.last_modified,
+            "fetched_at": cached.fetched_at,
+            "memory": cached.memory.to_json(),
+            "index": cached.raw.decode("utf-8", "replace"),
+        }
+        try:
+            write_atomic(self.path, orjson.dumps(document), durable=False)
+        except StorageError as error:
+            _log.warning("the index could not be cached", extra={"path": str(self.path), "why": str(error)})
