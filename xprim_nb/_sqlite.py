@@ -12,6 +12,7 @@ import logging
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,6 +24,8 @@ _log = logging.getLogger("xprim_nb.sqlite")
 
 # Longer than any transaction of ours; a writer that waits this long meets a hung process, not a busy one.
 _BUSY_TIMEOUT_S = 10.0
+# The switch to WAL takes well under a millisecond.
+_SWITCH_POLL_S = 0.002
 
 
 class Database:
@@ -51,10 +54,10 @@ class Database:
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection
+            connection.commit()  # may fail too, and would leave the transaction open
         except BaseException:
             connection.rollback()
             raise
-        connection.commit()
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -98,7 +101,7 @@ class Database:
         except (OSError, sqlite3.OperationalError) as error:
             raise StorageError(f"{self.path} cannot be opened: {error}", subject=str(self.path)) from error
         try:
-            connection.execute("PRAGMA journal_mode=WAL")
+            _switch_to_wal(connection)
             # The file is derived: a lost last transaction after a power cut costs a rebuild, an fsync costs every pull.
             connection.execute("PRAGMA synchronous=NORMAL")
             self._migrate(connection)
@@ -129,3 +132,19 @@ class Database:
             connection.rollback()
             raise
         connection.commit()
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    # SQLite's own busy timeout does not cover this switch: of several processes that create the file together,
+    # all but one would fail.
+    deadline = time.monotonic() + _BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            # The low byte is the code, the rest says more about it.
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_SWITCH_POLL_S)
+        else:
+            return

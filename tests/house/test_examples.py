@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import re
 from pathlib import Path
 
 import pytest
 
 _ROOT = Path(__file__).resolve().parents[2]
 _FOLDERS = (_ROOT / "xprim_nb", _ROOT / "widgets" / "xprim_widgets")
+_PROMPT = re.compile(r"^\s*>>> ", re.MULTILINE)
 
 
 def _modules_with_examples() -> list[str]:
     names = []
     for folder in _FOLDERS:
         for path in sorted(folder.rglob("*.py")):
-            if ">>> " in path.read_text(encoding="utf-8"):
+            if _PROMPT.search(path.read_text(encoding="utf-8")):
                 parts = path.relative_to(folder.parent).with_suffix("").parts
                 names.append(".".join(parts).removesuffix(".__init__"))
     return names

@@ -35,6 +35,11 @@ class PathLock:
         # thread_local=False: a pull takes its lock in one pool thread and gives it back in another.
         self._lock = FileLock(path, thread_local=False)
 
+    @property
+    def held(self) -> bool:
+        """True while the lock is held through this object."""
+        return self._lock.is_locked
+
     def try_acquire(self) -> bool:
         """Take the lock if nobody holds it now.
 
@@ -73,7 +78,7 @@ class PathLock:
             forget: Delete the lock file too. Somebody who waits for it may then hold a lock on a deleted file:
                 only for locks that save work and guard nothing.
         """
-        if not self._lock.is_locked:
+        if not self.held:
             return
         if forget:
             with contextlib.suppress(OSError):  # open elsewhere on Windows

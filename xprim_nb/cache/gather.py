@@ -17,7 +17,7 @@ from collections import deque
 
 from xprim_nb._files import PathLock
 from xprim_nb._hashing import Digest
-from xprim_nb._threads import settled
+from xprim_nb._threads import Lanes, settled
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.local import LocalChunks
 from xprim_nb.cache.partial import ChunkWriter, Partial
@@ -31,6 +31,8 @@ __all__ = ["Gatherer"]
 _log = logging.getLogger("xprim_nb.cache")
 
 _ELSEWHERE_POLL_S = 0.1
+# Chunks claimed for each one being fetched: the next stands ready at the thread when one ends.
+_IN_LINE = 2
 
 
 class Gatherer:
@@ -61,19 +63,23 @@ class Gatherer:
         if self._local.places:
             for digest, model in (await settled(reflink_files, self._partial, self._local, self._layout)).items():
                 self._meter.count(digest, "local", model)
-                self._meter.reflinked += self._partial.writer(digest).size_bytes
+                self._meter.reflinked += self._partial.manifest.sizes[self._partial.manifest.distinct[digest][0]]
         self._todo.extend(each for each in self._partial.manifest.distinct if each not in self._partial.present)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(concurrency, len(self._todo))):
-                group.create_task(self._work())
+        lanes = Lanes(concurrency)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(concurrency * _IN_LINE, len(self._todo))):
+                    group.create_task(self._work(lanes))
+        finally:
+            lanes.close()
         if self._failures:
             raise self._failures[0]
 
-    async def _work(self) -> None:
+    async def _work(self, lanes: Lanes) -> None:
         while self._todo and not self._failures:
             digest = self._todo.popleft()
             try:
-                done = await self._gather(digest)
+                done = await self._gather(digest, lanes)
             except XprimError as error:
                 self._failures.append(error)
                 return
@@ -83,36 +89,31 @@ class Gatherer:
                 await asyncio.sleep(_ELSEWHERE_POLL_S)
                 await settled(self._local.refresh)
 
-    async def _gather(self, digest: Digest) -> bool:
+    async def _gather(self, digest: Digest, lanes: Lanes) -> bool:
         """False when another pull is fetching the chunk right now."""
-        writer = self._partial.writer(digest)
-        with self._meter.watching(writer):
-            source = await settled(self._from_here, digest, writer)
-            if source is not None:  # 1
-                self._meter.count(digest, "local", source)
-                return True
-            claim = PathLock(self._layout.chunk_lock(digest))
+        claim = PathLock(self._layout.chunk_lock(digest))
+        with self._partial.writer(digest) as writer, self._meter.watching(writer):
             try:
-                if not await settled(claim.try_acquire):  # 2
+                source = await settled(self._copy_or_claim, digest, writer, claim)
+                if source is not None:  # 1
+                    self._meter.count(digest, "local", source)
+                    return True
+                if not claim.held:  # 2
                     return False
-                await self._claimed(digest, writer)
+                self._meter.waiting_for = ""
+                with self._meter.fetching(writer):
+                    self._meter.retries += await self._client.chunk(digest, writer, lanes)  # 3
+                await settled(self._partial.settle, digest)
+                self._meter.count(digest, "network")
+                return True
             finally:
                 claim.release(forget=True)
-        return True
 
-    async def _claimed(self, digest: Digest, writer: ChunkWriter) -> None:
-        source = await settled(self._from_here, digest, writer)  # its last owner may have finished it
-        if source is not None:
-            self._meter.count(digest, "local", source)
-            return
-        self._meter.waiting_for = ""
-        with self._meter.fetching(writer):
-            self._meter.retries += await self._client.chunk(digest, writer)  # 3
-        await settled(self._partial.settle, digest)
-        self._meter.count(digest, "network")
-
-    def _from_here(self, digest: Digest, writer: ChunkWriter) -> str | None:
+    def _copy_or_claim(self, digest: Digest, writer: ChunkWriter, claim: PathLock) -> str | None:
+        """Copy the chunk from this machine and name the place; else try to claim it."""
         source = self._local.copy(digest, writer)
+        if source is None and claim.try_acquire():
+            source = self._local.copy(digest, writer)  # its last owner may have finished it just before
         if source is not None:
             self._partial.settle(digest)
         return source

@@ -8,14 +8,15 @@ Source: spec 1 §Pull, step 5; research perf; desync's in-place extract.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from xprim_nb._files import make_dirs, preallocate, remove_tree, start_writeback, storage_errors, sync_dir, sync_file
 from xprim_nb._files import write_at as write_block
@@ -30,6 +31,10 @@ _log = logging.getLogger("xprim_nb.cache")
 _READ_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 _WRITE_FLAGS = os.O_RDWR | getattr(os, "O_BINARY", 0)
 _JOURNAL = "verified"
+# Smaller runs are cheaper to leave to the final fsync than to open a file for.
+_WRITEBACK_FROM_BYTES = 64 << 10
+# Kept open by each writer; a repeated chunk may have its places in several files.
+_OPEN_FILES = 4
 # fsync waits for the disk, hashing for the CPU: a few threads keep both busy.
 _THREADS = min(4, os.cpu_count() or 1)
 
@@ -132,8 +137,12 @@ class Partial:
         with storage_errors(self.directory, "listing a verified chunk"):
             for index in self.manifest.distinct[digest]:
                 for segment in self.manifest.segments(index):
-                    with self.opened(segment) as fd:
-                        start_writeback(fd, segment.file_offset, segment.length)
+                    if segment.length >= _WRITEBACK_FROM_BYTES:
+                        fd = self.open_file(segment.file_index)
+                        try:
+                            start_writeback(fd, segment.file_offset, segment.length)
+                        finally:
+                            os.close(fd)
             with self._lock:
                 os.write(self._journal, f"{digest}\n".encode())
                 self.present.add(digest)
@@ -149,14 +158,9 @@ class Partial:
             self.settle(digest)
         return right
 
-    @contextlib.contextmanager
-    def opened(self, segment: Segment) -> Iterator[int]:
-        """The descriptor of the file that a segment lies in."""
-        fd = os.open(self.tree / self.manifest.files[segment.file_index].path, _WRITE_FLAGS)
-        try:
-            yield fd
-        finally:
-            os.close(fd)
+    def open_file(self, number: int) -> int:
+        """A descriptor of file `number`, for reading and writing."""
+        return os.open(self.tree / self.manifest.files[number].path, _WRITE_FLAGS)
 
     def make_durable(self) -> None:
         """Return when every file and every name below the tree is on the medium.
@@ -199,7 +203,10 @@ def _sync_path(path: Path) -> None:
 
 
 class ChunkWriter:
-    """Hashes one chunk and writes it to its place or places as it arrives. Used by one thread at a time."""
+    """Hashes one chunk and writes it to its place or places as it arrives. Used by one thread at a time.
+
+    A context manager: it keeps a few files open until left.
+    """
 
     def __init__(self, partial: Partial, digest: Digest) -> None:
         manifest = partial.manifest
@@ -212,6 +219,16 @@ class ChunkWriter:
         self._partial = partial
         self._places = [list(manifest.segments(index)) for index in indices]
         self._hash = hashlib.sha256()
+        self._open: dict[int, int] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while self._open:
+            os.close(self._open.popitem()[1])
 
     def write(self, block: memoryview) -> None:
         """Take the next bytes.
@@ -256,6 +273,14 @@ class ChunkWriter:
         for segment in segments:
             first, last = max(begin, segment.chunk_offset), min(end, segment.chunk_offset + segment.length)
             if first < last:
-                with self._partial.opened(segment) as fd:
-                    write_block(fd, block[first - begin : last - begin], segment.file_offset + first - segment.chunk_offset)
+                at = segment.file_offset + first - segment.chunk_offset
+                write_block(self._file(segment.file_index), block[first - begin : last - begin], at)
                 self.total_written += last - first
+
+    def _file(self, number: int) -> int:
+        """The descriptor of file `number`; a chunk of many small files goes through them in order."""
+        if number not in self._open:
+            if len(self._open) >= _OPEN_FILES:
+                os.close(self._open.pop(next(iter(self._open))))
+            self._open[number] = self._partial.open_file(number)
+        return self._open[number]

@@ -20,7 +20,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -32,15 +32,17 @@ from xprim_nb.cli.session import Session
 from xprim_nb.config import Config
 from xprim_nb.errors import NotInstalledError, XprimError
 
-__all__ = ["DoorCommand", "DoorGroup", "pass_session", "report"]
+__all__ = ["DoorCommand", "DoorGroup", "explain", "pass_session", "tell_error"]
 
 # What a shell reports for a process ended by SIGINT and by SIGPIPE.
 _INTERRUPTED, _PIPE_CLOSED = 130, 141
+# Exceptions that have a case of their own in the list above, 6 excepted.
+_EXPLAINED = (click.exceptions.Exit, click.ClickException, click.Abort, XprimError, BrokenPipeError)
 
 pass_session = click.make_pass_decorator(Session)
 
 
-def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+def _remember(ctx: click.Context, param: click.Parameter, value: object) -> None:
     session = ctx.find_object(Session)
     if value and session is not None and param.name is not None:
         setattr(session, param.name, value)
@@ -90,7 +92,7 @@ class DoorCommand(click.Command):
         """Its own parameters, the global ones, and `--help` last."""
         return _with_globals(ctx, super().get_params(ctx))
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         """Run it, then give out its document and its warnings."""
         session = ctx.find_object(Session)
         assert session is not None
@@ -113,7 +115,12 @@ class DoorGroup(click.Group):
     command_class = DoorCommand
 
     def __init__(
-        self, *args: Any, config: Config, owns_settings: bool = False, holds_models: bool = False, **attrs: Any
+        self,
+        *args: Any,
+        config: Config,
+        owns_settings: bool = False,
+        holds_models: bool = False,
+        **attrs: Any,
     ) -> None:
         super().__init__(*args, **attrs)
         self._config, self._owns_settings, self._holds_models = config, owns_settings, holds_models
@@ -137,7 +144,7 @@ class DoorGroup(click.Group):
             session.program = ctx.command_path
         return ctx
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         """Run the command that the line names."""
         session = ctx.find_object(Session)
         assert session is not None
@@ -155,12 +162,12 @@ def _boundary(session: Session, parent: click.Context | None) -> Iterator[None]:
     try:
         try:
             yield
-        except (click.exceptions.Exit, click.ClickException, click.Abort, XprimError, KeyboardInterrupt, BrokenPipeError):
+        except (*_EXPLAINED, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # the last resort of a command line
             if session.verbose:
                 traceback.print_exc()
-            report(session, _unexpected(error))
+            _report(session, _unexpected(error))
             leave(1)
     except click.exceptions.Exit as end:  # 1
         leave(end.exit_code)
@@ -170,7 +177,7 @@ def _boundary(session: Session, parent: click.Context | None) -> Iterator[None]:
     except XprimError as error:  # 3
         if session.verbose:
             traceback.print_exc()
-        report(session, _explain(session, error))
+        _report(session, explain(session, error))
         leave(error.exit_code)
     except (KeyboardInterrupt, click.Abort):  # 4
         _report_interrupt(session)
@@ -180,17 +187,23 @@ def _boundary(session: Session, parent: click.Context | None) -> Iterator[None]:
         leave(_PIPE_CLOSED)
 
 
-def report(session: Session, error: dict[str, Any]) -> None:
+def _report(session: Session, error: dict[str, Any]) -> None:
     """Tell a failure: on stderr for a person, as the document's `error` for a program."""
     session.flush(error=error)
+    tell_error(session, error)
+
+
+def tell_error(session: Session, error: Mapping[str, Any]) -> None:
+    """The two lines for a person."""
     if not session.as_json:
         words.say(f"error: {error['message']}", err=True)
         if error["hint"]:
             words.say(f"hint: {error['hint']}", err=True)
 
 
-def _explain(session: Session, error: XprimError) -> dict[str, Any]:
-    told: dict[str, Any] = error.to_dict()
+def explain(session: Session, error: XprimError) -> dict[str, Any]:
+    """The error as a document has it, in the words of whoever mounted the commands."""
+    told: dict[str, Any] = dict(error.to_dict())
     if isinstance(error, NotInstalledError) and error.subject and not session.as_json:
         told["message"] = f"model not installed: {error.subject}"  # the seed's words
     # The core names the commands as this package installs them; a parent may have mounted them elsewhere.
@@ -218,7 +231,7 @@ def _report_usage(session: Session, error: click.ClickException) -> None:
     message = error.format_message()
     if isinstance(error, click.exceptions.NoArgsIsHelpError):  # its message is the whole help text
         message = "No command was given."
-    report(
+    _report(
         session,
         {"type": "UsageError", "message": message, "subject": "", "hint": hint, "exit_code": error.exit_code},
     )
@@ -229,7 +242,13 @@ def _report_interrupt(session: Session) -> None:
     if session.paused:
         hint = "run the same command again to resume"
     if session.as_json:
-        error = {"type": "Interrupted", "message": message, "subject": "", "hint": hint, "exit_code": _INTERRUPTED}
+        error = {
+            "type": "Interrupted",
+            "message": message,
+            "subject": "",
+            "hint": hint,
+            "exit_code": _INTERRUPTED,
+        }
         session.flush(error=error)
     else:
         session.flush()

@@ -1,7 +1,7 @@
 """What `--json` prints: one object on stdout, whatever happened.
 
     every document      warnings: [sentence]
-    a failure           error: {type, message, subject, hint, exit_code}; other keys only where part of the work was done
+    a failure           error: {type, message, subject, hint, exit_code}, beside other keys if a part succeeded
     list                models: [MODEL + file_count, installed_at, path]
     list --remote       models: [MODEL + alias_of, metadata], source, age_s, stale
     info                model: MODEL + status "installed", file_count, installed_at, path, files: [FILE]
@@ -13,7 +13,8 @@
                         bytes_…, chunks_…, local_models, disk_needed, disk_free, fits
     remove              removed: [REF + bytes_freed, kept]
     path                REF + path
-    update              checks: [REF + installed_hash, remote_hash, installed_version, remote_version, notice, available]
+    update              checks: [REF + installed_hash, remote_hash, installed_version, remote_version, notice,
+                        available]
     update --apply      the same, and updated: [as `pulled`], failed: [REF + error]
     prune               pruned: {partials, bytes_freed, in_use}
     peek                peeked: MODEL + bytes_read, parameters, dtypes: {dtype: bytes}, tensor_files: {path: {tensors}}
@@ -53,7 +54,7 @@ def reference(ref: ModelRef) -> dict[str, Any]:
     return {"ref": str(ref), "group": ref.group, "model": ref.model, "version": ref.version}
 
 
-def plain(value: object) -> Any:
+def plain(value: object) -> Any:  # noqa: ANN401  # JSON
     """A core value as JSON has it; a value with a `ref` gets its parts too."""
     if isinstance(value, ModelRef):
         return str(value)
@@ -66,7 +67,8 @@ def plain(value: object) -> Any:
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json", exclude_none=True)
     if is_dataclass(value):
-        named = reference(value.ref) if isinstance(getattr(value, "ref", None), ModelRef) else {}
+        ref = getattr(value, "ref", None)
+        named = reference(ref) if isinstance(ref, ModelRef) else {}
         return {**{item.name: plain(getattr(value, item.name)) for item in fields(value)}, **named}
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):
         return [plain(each) for each in value]

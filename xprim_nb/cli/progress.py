@@ -54,7 +54,9 @@ class Reporter:
         heading: Begin with the manifest's line, as `pull` does and `update` does not.
     """
 
-    def __init__(self, session: Session, bar: tuple[Progress, TaskID] | None, *, heading: bool = True) -> None:
+    def __init__(
+        self, session: Session, bar: tuple[Progress, TaskID] | None, *, heading: bool = True
+    ) -> None:
         self._session, self._bar, self._heading = session, bar, heading
         self._lock = threading.Lock()
         self._lines_told = 0
@@ -71,7 +73,9 @@ class Reporter:
                 bar, task = self._bar
                 total = news.bytes_total or None
                 completed = news.bytes_completed + news.bytes_in_flight
-                bar.update(task, total=total, completed=completed, description=_doing(news), detail=_detail(news))
+                bar.update(
+                    task, total=total, completed=completed, description=_doing(news), detail=_detail(news)
+                )
             elif news.phase != "manifest":
                 self._tell(news, upto=1 if news.phase == "chunks" else 2)
 
@@ -85,11 +89,16 @@ class Reporter:
             self._tell_lines([*self._first_lines(chunks, size_bytes), "Extracting files... done"])
 
     def _tell(self, news: PullProgress, upto: int) -> None:
-        self._tell_lines(self._first_lines(news.chunks_total, news.bytes_total)[: upto if self._heading else upto - 1])
+        self._tell_lines(
+            self._first_lines(news.chunks_total, news.bytes_total)[: upto if self._heading else upto - 1]
+        )
 
     def _first_lines(self, chunks: int, size_bytes: int) -> list[str]:
         heading = ["Fetching manifest... done"] if self._heading else []
-        return [*heading, f"Downloading: {chunks}/{chunks} chunks [{'=' * _BAR_CELLS}] 100% {words.size(size_bytes)}"]
+        return [
+            *heading,
+            f"Downloading: {chunks}/{chunks} chunks [{'=' * _BAR_CELLS}] 100% {words.size(size_bytes)}",
+        ]
 
     def _tell_lines(self, lines: list[str]) -> None:
         for line in lines[self._lines_told :]:

@@ -42,7 +42,13 @@ def list_models(session: Session, *, remote: bool) -> None:
 def _list_installed(session: Session) -> None:
     models = session.run(lambda manager: manager.list_installed())
     rows = [
-        (each.ref.group, each.ref.model, each.ref.version, words.size(each.total_size), words.date(each.installed_at))
+        (
+            each.ref.group,
+            each.ref.model,
+            each.ref.version,
+            words.size(each.total_size),
+            words.date(each.installed_at),
+        )
         for each in models
     ]
     lines = words.table(("GROUP", "MODEL", "VERSION", "SIZE", "INSTALLED"), rows, _COLUMNS)
@@ -127,7 +133,10 @@ def _info_remote(session: Session, ref: ModelRef) -> None:
     metadata = ["", "Metadata:", *(f"  {key}: {_shown(value)}" for key, value in detail.metadata.items())]
     document = {**documents.plain(detail), "status": status}
     session.answer(
-        {"model": document}, *_facts(facts), *_file_lines(detail.files), *(metadata if detail.metadata else [])
+        {"model": document},
+        *_facts(facts),
+        *_file_lines(detail.files),
+        *(metadata if detail.metadata else []),
     )
 
 
@@ -170,7 +179,8 @@ def peek(session: Session, ref: str, version: str | None, *, tensors: bool) -> N
         "Model": str(found.ref),
         "Size": words.size(found.total_size),
         "Parameters": f"{found.parameters:,}",
-        "Tensors": ", ".join(f"{dtype} {words.size(size)}" for dtype, size in found.dtypes.items()) or "none found",
+        "Tensors": ", ".join(f"{dtype} {words.size(size)}" for dtype, size in found.dtypes.items())
+        or "none found",
         "Read": words.size(found.bytes_read),
     }
     document = {**documents.plain(found), "parameters": found.parameters, "dtypes": found.dtypes}
@@ -183,7 +193,12 @@ def _tensor_lines(found: Peeked, *, each_one: bool) -> list[str]:
         lines += ["", f"{name}: {words.count(len(file.tensors), 'tensor')}"]
         if each_one:
             rows: list[tuple[Any, ...]] = [
-                (f"  {each.name}", each.dtype, "×".join(map(str, each.shape)) or "scalar", words.size(each.size_bytes))
+                (
+                    f"  {each.name}",
+                    each.dtype,
+                    "×".join(map(str, each.shape)) or "scalar",
+                    words.size(each.size_bytes),
+                )
                 for each in file.tensors
             ]
             lines += words.table(("  TENSOR", "DTYPE", "SHAPE", "SIZE"), rows)

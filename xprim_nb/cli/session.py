@@ -5,11 +5,10 @@ Source: spec 1 §CLI (global flags); seeds/002 §Configuration via Environment.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -71,6 +70,7 @@ class Session:
     events: EventHub = field(default_factory=EventHub)
     _document: Mapping[str, Any] | None = None
     _told: int = 0
+    _stale: str = ""
 
     def __post_init__(self) -> None:
         self.events.subscribe(self._hear)
@@ -108,6 +108,8 @@ class Session:
             async with xprim_nb.Manager(config, events=self.events) as manager:
                 return await work(manager)
 
+        import asyncio  # noqa: PLC0415  # 40 ms that `--help` need not take
+
         return asyncio.run(whole())
 
     def announce_registry(self) -> None:
@@ -137,12 +139,19 @@ class Session:
         if text and text not in self.warnings:
             self.warnings.append(text)
 
+    def warn_for_pull(self, warnings: Iterable[str]) -> None:
+        """Keep what a pull warns of; it says itself when the registry could not be asked."""
+        self._stale = ""
+        for text in warnings:
+            self.warn(text)
+
     def flush(self, **error: Any) -> None:
         """Give out what is due: the warnings, and the document with them.
 
         Args:
-            **error: Keys that replace the answer, when there is a failure.
+            **error: What the document says beside the answer, when there is a failure.
         """
+        self.warn(self._stale)
         if not self.as_json:
             for text in self.warnings[self._told :]:
                 words.say(f"warning: {text}", err=True)
@@ -155,7 +164,9 @@ class Session:
     @contextmanager
     def logging(self) -> Iterator[None]:
         """The log goes to stderr inside the block when asked for, and nowhere otherwise."""
-        handler: logging.Handler = logging.StreamHandler(sys.stderr) if self.verbose else logging.NullHandler()
+        handler: logging.Handler = (
+            logging.StreamHandler(sys.stderr) if self.verbose else logging.NullHandler()
+        )
         handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         level = _log.level
         _log.addHandler(handler)
@@ -171,7 +182,6 @@ class Session:
         if isinstance(event, TrustNotice):
             self.warn(event.message)
         elif isinstance(event, IndexStale):
-            self.warn(
-                f"{event.registry} could not be asked ({event.reason.rstrip('.')}); "
-                f"its list is {words.duration(event.age_s)} old."
-            )
+            age = f"the answer is {words.duration(event.age_s)} old"
+            why = f"The registry could not be asked; {age}. {event.reason}"
+            self._stale = f"Offline: {age}." if self.config.offline else why

@@ -83,7 +83,10 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], least: Sequence
     widths = [max(len(line[column]) for line in lines) + 3 for column in range(len(headers))]
     for column, width in enumerate(least[: len(widths)]):
         widths[column] = max(widths[column], width)
-    return ["".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return [
+        "".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
 
 
 def say(text: str, *, err: bool = False, raw: bool = False) -> None:

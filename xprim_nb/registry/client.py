@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar
 
 from xprim_nb._files import write_atomic
 from xprim_nb._hashing import is_digest, sha256_hex
+from xprim_nb._threads import Lanes
 from xprim_nb.errors import HashMismatchError, NetworkError, OfflineError, RegistryError, StorageError, XprimError
 from xprim_nb.events import EventHub, FetchRetried, IndexStale, TrustNotice
 from xprim_nb.refs import ModelRef
@@ -179,8 +180,8 @@ class RegistryClient:
             _log.warning("a manifest could not be cached", extra={"path": str(path), "why": str(error)})
         return found
 
-    async def chunk(self, digest: str, sink: VerifyingSink) -> int:
-        """Fill the sink with the chunk's verified bytes.
+    async def chunk(self, digest: str, sink: VerifyingSink, lanes: Lanes | None = None) -> int:
+        """Fill the sink with the chunk's verified bytes, in one of `lanes` when given.
 
         Returns:
             How many tries failed before the good one.
@@ -195,7 +196,7 @@ class RegistryClient:
             nonlocal tries
             tries += 1
             try:
-                await source.chunk(digest, sink)
+                await source.chunk(digest, sink, lanes)
                 sink.verify()
             except HashMismatchError:
                 sink.restart()

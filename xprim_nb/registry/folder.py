@@ -112,7 +112,8 @@ def scan_folder(source: Path) -> Folder:
             something in it is neither file nor directory; or a path is one that not every system can have.
         StorageError: It cannot be read.
     """
-    root = source.resolve()
+    # Not Path.resolve: before Python 3.13 it raises RuntimeError where links form a loop.
+    root = Path(os.path.realpath(source))
     if not root.is_dir():
         fault = "is not a directory" if root.exists() else "does not exist"
         raise PublishError(
@@ -160,7 +161,7 @@ def _walk(root: Path, skipped: list[str]) -> Iterator[SourceFile]:
 
 
 def _followed(root: Path, path: str) -> Path:
-    target = (root / path).resolve()
+    target = Path(os.path.realpath(root / path))
     if not target.exists():
         fault = "leads nowhere"
     elif root not in target.parents:

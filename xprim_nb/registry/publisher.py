@@ -200,7 +200,7 @@ def _checked_settings(
 
 
 def _require_apart(source: Path, to: Path) -> None:
-    registry = to.resolve()
+    registry = Path(os.path.realpath(to))
     if registry == source or source in registry.parents:
         raise PublishError(
             f"The registry {to} lies inside the directory that is published.",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from io import BufferedReader
 from typing import Literal, TypeAlias
 
-__all__ = ["ExchangeLog", "Head", "Kind", "Match", "RecordedRequest", "matches", "read_head"]
+__all__ = ["ExchangeLog", "Head", "Kind", "Match", "RecordedRequest", "check_match", "matches", "read_head"]
 
 Kind: TypeAlias = Literal["index", "manifest", "chunk", "other"]
 
@@ -133,6 +133,16 @@ def matches(on: Match, request: RecordedRequest) -> bool:
     raise ValueError(f"{on!r} is neither a kind, nor a path that begins with '/', nor a digest.")
 
 
+def check_match(on: Match) -> None:
+    """Refuse what can never match, also while there is no request to try it on.
+
+    Raises:
+        ValueError: See `matches`.
+    """
+    if isinstance(on, str):
+        matches(on, RecordedRequest(0, 0, 0, "GET", "/", "/", "other", {}))
+
+
 class ExchangeLog:
     """Every request of one server, in order of arrival. Thread-safe."""
 
@@ -170,6 +180,7 @@ class ExchangeLog:
 
     def those(self, on: Match = "any") -> list[RecordedRequest]:
         """The requests meant by `on`, in order of arrival."""
+        check_match(on)
         with self._changed:
             requests = list(self._requests)
         return [request for request in requests if matches(on, request)]

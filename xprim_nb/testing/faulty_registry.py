@@ -23,7 +23,15 @@ from urllib.parse import unquote
 
 from xprim_nb.testing.answers import Answer, plain_answer, question_of, right_answer
 from xprim_nb.testing.connections import Connection, ConnectionServer
-from xprim_nb.testing.exchanges import ExchangeLog, Head, Match, RecordedRequest, matches, read_head
+from xprim_nb.testing.exchanges import (
+    ExchangeLog,
+    Head,
+    Match,
+    RecordedRequest,
+    check_match,
+    matches,
+    read_head,
+)
 from xprim_nb.testing.faults import ChangesAnswer, ChangesQuestion, Fault
 from xprim_nb.testing.gates import Hold
 from xprim_nb.testing.library import Library
@@ -116,8 +124,7 @@ class FaultyRegistry:
         Raises:
             ValueError: `on` is a word that can never match.
         """
-        if isinstance(on, str):
-            matches(on, _NOBODY)
+        check_match(on)
         rule = Rule(faults, on, times, skip)
         with self._lock:
             self._rules.append(rule)
@@ -125,8 +132,7 @@ class FaultyRegistry:
 
     def hold(self, on: Match = "any", *, after_bytes: int | None = None, times: int | None = None) -> Hold:
         """From now on, keep matching requests waiting: before the answer, or after so many bytes of it."""
-        if isinstance(on, str):
-            matches(on, _NOBODY)
+        check_match(on)
         hold = Hold(on, after_bytes, times)
         with self._lock:
             self._holds.append(hold)
@@ -271,6 +277,3 @@ class FaultyRegistry:
             answer.close()
             raise
         return answer
-
-
-_NOBODY = RecordedRequest(0, 0, 0, "GET", "/", "/", "other", {})

@@ -21,7 +21,7 @@ class MemorySink:
         data: What was taken.
         writes: How often `write` was called, over all starts.
         restarts: How often `restart` was called.
-        closed: Set by a test when nothing may be written any more; a later write raises.
+        late: Set by a write or restart after `close`.
 
     >>> sink = MemorySink.for_bytes(b"abc")
     >>> sink.write(memoryview(b"ab")); sink.received, sink.complete
@@ -35,7 +35,8 @@ class MemorySink:
         self._writing = threading.Lock()
         self.data = bytearray()
         self.writes = self.restarts = 0
-        self.closed = False
+        self.late = threading.Event()
+        self._closed = False
 
     @classmethod
     def for_bytes(
@@ -70,12 +71,12 @@ class MemorySink:
         """Take the next bytes.
 
         Raises:
-            AssertionError: Two writers at once, a byte too many, an empty or lasting block, or a write after the
-                end: the source broke its promise.
+            AssertionError: Two writers at once, a byte too many, or a write after `close`: the source broke its
+                promise.
         """
         assert self._writing.acquire(blocking=False), "two writers at once"
         try:
-            assert not self.closed, "a write after the source had returned"
+            self._refuse_if_closed()
             assert isinstance(block, memoryview), f"a {type(block).__name__}, not a memoryview"
             assert len(self.data) + block.nbytes <= self._size_bytes, "a byte too many"
             self.data += block
@@ -87,6 +88,15 @@ class MemorySink:
 
     def restart(self) -> None:
         """Forget what was taken."""
-        assert not self.closed, "a restart after the source had returned"
+        self._refuse_if_closed()
         self.data.clear()
         self.restarts += 1
+
+    def close(self) -> None:
+        """The source has returned: nothing may be written any more."""
+        self._closed = True
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            self.late.set()
+            raise AssertionError("a write after the source had returned")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from xprim_nb._threads import Lanes
 from xprim_nb.errors import NetworkError, StalledError
 
 __all__ = ["ChunkSink", "Document", "Source", "SourceError", "SourceStalledError"]
@@ -117,11 +118,16 @@ class Source(Protocol):
         """
         ...
 
-    async def chunk(self, digest: str, sink: ChunkSink) -> None:
+    async def chunk(self, digest: str, sink: ChunkSink, lanes: Lanes | None = None) -> None:
         """Feed the sink from `sink.received` to `sink.size_bytes`, not one byte more; unverified.
 
         On failure and on cancellation the sink keeps what it took, and no thread of the source writes to it
         any more once this has returned or raised.
+
+        Args:
+            digest: The chunk.
+            sink: What takes its bytes.
+            lanes: How many transfers may run at once; the source's own limit when None.
 
         Raises:
             SourceError: The try failed; what was received stays in the sink.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import stat
 from pathlib import Path
 
 from xprim_nb._hashing import is_digest, read_range
-from xprim_nb._threads import settled
-from xprim_nb.errors import HashMismatchError, RegistryError
+from xprim_nb._threads import Lanes, settled_in
+from xprim_nb.errors import HashMismatchError, RegistryError, XprimError
 from xprim_nb.registry.manifest import MAX_DOCUMENT_BYTES
 from xprim_nb.registry.sources.contract import ChunkSink, Document, SourceError
 
@@ -44,10 +45,11 @@ class DirectorySource:
         """See `Source.document`."""
         return await asyncio.to_thread(self._read_small, self._object(digest))
 
-    async def chunk(self, digest: str, sink: ChunkSink) -> None:
+    async def chunk(self, digest: str, sink: ChunkSink, lanes: Lanes | None = None) -> None:
         """See `Source.chunk`."""
         # The sink must not be written to after this has raised, and a local read is soon over.
-        await settled(self._copy, self._object(digest), sink)
+        work = functools.partial(self._copy, self._object(digest), sink)
+        await settled_in(lanes.threads if lanes is not None else None, work)
 
     async def aclose(self) -> None:
         """Nothing is held open."""
@@ -67,27 +69,40 @@ class DirectorySource:
         return Document(None, identity) if etag == identity else Document(self._read_small(path), identity)
 
     def _read_small(self, path: Path) -> bytes:
-        try:
-            with path.open("rb") as file:
+        with os.fdopen(self._open(path), "rb") as file:
+            try:
                 raw = file.read(MAX_DOCUMENT_BYTES + 1)
-        except OSError as error:
-            raise self._unreadable(path, error) from error
+            except OSError as error:
+                raise self._unreadable(path, error) from error
         if len(raw) > MAX_DOCUMENT_BYTES:
             raise RegistryError(f"{path} is larger than {MAX_DOCUMENT_BYTES} bytes.", subject=str(path))
         return raw
 
-    def _copy(self, path: Path, sink: ChunkSink) -> None:
+    def _open(self, path: Path) -> int:
+        # O_NONBLOCK: opening a named pipe would wait for somebody who writes into it.
+        flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
         try:
-            fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            fd = os.open(path, flags)
         except OSError as error:
             raise self._unreadable(path, error) from error
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise SourceError(f"{path} is not a plain file.", subject=str(path), retryable=False)
+        return fd
+
+    def _copy(self, path: Path, sink: ChunkSink) -> None:
+        fd = self._open(path)
         try:
-            facts = os.fstat(fd)
-            if not stat.S_ISREG(facts.st_mode) or facts.st_size != sink.size_bytes:
+            size = os.fstat(fd).st_size
+            if size != sink.size_bytes:
                 raise HashMismatchError(
-                    f"{path} has {facts.st_size} bytes, the manifest says {sink.size_bytes}.", subject=path.name
+                    f"{path} has {size} bytes, the manifest says {sink.size_bytes}.", subject=path.name
                 )
             read_range(fd, sink.received, sink.size_bytes - sink.received, sink.write)
+        except XprimError:  # ours, or the sink's: a StorageError is an OSError too
+            raise
+        except OSError as error:
+            raise self._unreadable(path, error) from error
         finally:
             os.close(fd)
         if sink.received < sink.size_bytes:

@@ -14,7 +14,6 @@ import functools
 import ssl
 import urllib.request
 from collections.abc import AsyncIterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -22,7 +21,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import httpx2
 
 from xprim_nb._hashing import is_digest
-from xprim_nb._threads import settled
+from xprim_nb._threads import Lanes, settled
 from xprim_nb.config import MAX_CONCURRENCY, mask_url
 from xprim_nb.errors import ConfigError, RegistryError
 from xprim_nb.registry.manifest import MAX_DOCUMENT_BYTES
@@ -86,8 +85,8 @@ class HttpSource:
             pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             self._headers.setdefault("Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}")
         self._injected = client
-        self._own: httpx2.AsyncClient | None = None
-        self._pool: ThreadPoolExecutor | None = None
+        self._own: dict[str, httpx2.AsyncClient] = {}
+        self._lanes: Lanes | None = None
         self._wire = Wire(
             WireOptions(
                 headers_for=self._headers_for,
@@ -119,31 +118,31 @@ class HttpSource:
         async with self._exchange(url, request_headers()) as response:
             return await self._read_small(url, response)
 
-    async def chunk(self, digest: str, sink: ChunkSink) -> None:
+    async def chunk(self, digest: str, sink: ChunkSink, lanes: Lanes | None = None) -> None:
         """See `Source.chunk`."""
         url = self._object(digest)
+        lanes = lanes or self._own_lanes()
         if self._injected is None and urlsplit(self._proxy_for(url)).scheme in ("", "http"):
-            await self._chunk_by_wire(url, sink)
+            await self._chunk_by_wire(url, sink, lanes)
         else:
-            await self._chunk_by_client(url, sink)
+            async with lanes.turn:
+                await self._chunk_by_client(url, sink)
 
     async def aclose(self) -> None:
         """Close the own connections. Idempotent."""
-        own, self._own = self._own, None
-        if own is not None:
-            await own.aclose()
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.shutdown(wait=False, cancel_futures=True)
+        own, self._own = self._own, {}
+        for client in own.values():
+            await client.aclose()
+        lanes, self._lanes = self._lanes, None
+        if lanes is not None:
+            lanes.close()
         self._wire.close()
 
-    async def _chunk_by_wire(self, url: str, sink: ChunkSink) -> None:
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(MAX_CONCURRENCY, thread_name_prefix="xprim-fetch")
+    async def _chunk_by_wire(self, url: str, sink: ChunkSink, lanes: Lanes) -> None:
         stop = StopToken()
         headers = request_headers(sink.received)
         work = functools.partial(self._wire.fetch, url, headers, sink, stop)
-        running = asyncio.get_running_loop().run_in_executor(self._pool, work)
+        running = asyncio.get_running_loop().run_in_executor(lanes.threads, work)
         try:
             await asyncio.shield(running)
         except asyncio.CancelledError:
@@ -169,9 +168,9 @@ class HttpSource:
     @contextlib.asynccontextmanager
     async def _exchange(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[Any]:
         """The final response for a URL, redirects followed; foreign errors leave as `SourceError`."""
-        client = self._injected or self._client()
         try:
             for _ in range(MAX_REDIRECTS + 1):
+                client = self._injected or self._client(urlsplit(url).scheme)
                 sent = {**headers, **self._headers_for(url)}
                 async with client.stream("GET", url, headers=sent, follow_redirects=False) as response:
                     target = redirect_target(url, response.status_code, response.headers)
@@ -206,15 +205,21 @@ class HttpSource:
                 return
             yield block
 
-    def _client(self) -> httpx2.AsyncClient:
-        if self._own is None:
+    def _client(self, scheme: str) -> httpx2.AsyncClient:
+        """One client a scheme: loading the trusted certificates takes 50 ms, which plain HTTP need not pay."""
+        if scheme not in self._own:
             silence = self._options.stall_timeout_s
-            self._own = httpx2.AsyncClient(
-                verify=self._ssl_context(),
+            self._own[scheme] = httpx2.AsyncClient(
+                verify=self._ssl_context() if scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
                 proxy=self._options.proxy,
                 timeout=httpx2.Timeout(silence, connect=self._options.connect_timeout_s),
             )
-        return self._own
+        return self._own[scheme]
+
+    def _own_lanes(self) -> Lanes:
+        if self._lanes is None:
+            self._lanes = Lanes(MAX_CONCURRENCY)
+        return self._lanes
 
     def _object(self, digest: str) -> str:
         if not is_digest(digest):

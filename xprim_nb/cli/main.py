@@ -1,0 +1,62 @@
+"""The command `xprim`: the whole toolkit.
+
+Source: spec 1 §CLI.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import click
+
+import xprim_nb
+from xprim_nb.cli import documents, lab, publishing
+from xprim_nb.cli.boundary import DoorCommand, DoorGroup, pass_session
+from xprim_nb.cli.models import models_group
+from xprim_nb.cli.session import Session
+from xprim_nb.config import Config, mask_url
+
+__all__ = ["main", "xprim"]
+
+
+@click.group(cls=DoorGroup, config=Config(), owns_settings=True)
+@click.version_option(xprim_nb.__version__, prog_name="xprim")
+def xprim() -> None:
+    """Models for notebooks: installed like packages, verified like backups."""
+
+
+@xprim.command("config", cls=DoorCommand)
+@pass_session
+def show_config(session: Session) -> None:
+    """Show the settings in force; passwords are masked."""
+    shown = _shown(session.config)
+    width = max(map(len, shown)) + 2
+    lines = [f"{name + ':':<{width}}{value}" for name, value in shown.items()]
+    session.answer({"config": documents.plain(shown)}, *lines)
+
+
+def _shown(config: Config) -> dict[str, Any]:
+    values: dict[str, Any] = {item.name: getattr(config, item.name) for item in fields(config)}
+    values["registry_url"] = (
+        mask_url(config.registry_url) if config.registry_url else "the embedded demo registry"
+    )
+    values["data_dir"] = config.base_dir
+    values["mirrors"] = [mask_url(url) for url in config.mirrors]
+    values["proxy"] = mask_url(config.proxy) if config.proxy else None
+    values["headers"] = dict.fromkeys(config.headers, "***")
+    values["verify"] = config.verify if isinstance(config.verify, bool | str) else "an SSL context"
+    return values
+
+
+for _command in (publishing.publish, publishing.serve, lab.lab, models_group()):
+    xprim.add_command(_command)
+
+
+def main() -> None:
+    """The command `xprim`."""
+    xprim(prog_name="xprim")
+
+
+if __name__ == "__main__":
+    main()

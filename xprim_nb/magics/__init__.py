@@ -1,0 +1,19 @@
+"""THE DOOR FOR NOTEBOOKS: `%xprim …` comes in, values with a table or a bar as their face go out.
+
+    extension    what `%load_ext` adds to a shell and `%unload_ext` takes away again; light
+      ├─▶ parsing       one line, as argparse reads it; a mistake is one line back
+      ├─▶ completion    Tab: commands, options, models; asks no network
+      ├─▶ cards         errors of ours as a short card, the traceback one click away
+      ├─▶ faces         how core values look in a cell
+      └─▶ commands      what each command does; loaded with the first one
+            ├─▶ tables      lists that show as tables
+            └─▶ waiting     `--wait`: one display that follows a pull
+
+Source: spec 3 §Magics.
+"""
+
+from __future__ import annotations
+
+from xprim_nb.magics.extension import load, unload
+
+__all__ = ["load", "unload"]

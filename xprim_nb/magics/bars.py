@@ -1,0 +1,68 @@
+"""A pull as a bar: what was here already in one tone, what was fetched in another, and one line that says it.
+
+Source: spec 3 §Magics, §Views (PullPanel); research notebook §8.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+from xprim_nb._text import format_bytes, format_seconds
+
+if TYPE_CHECKING:
+    from xprim_nb.events import PullProgress
+
+__all__ = ["html", "paused", "text"]
+
+_TROUGH = (
+    "display:flex;height:.7em;max-width:32em;border-radius:2px;overflow:hidden;"
+    "background:var(--jp-layout-color3,#8884);outline:1px solid var(--jp-border-color1,#8888)"
+)
+_REUSED = "background:var(--jp-success-color1,#388e3c)"
+_FETCHED = "background:var(--jp-brand-color1,#1976d2)"
+
+
+def text(progress: PullProgress) -> str:
+    """How far it is, in one line."""
+    if progress.waiting_for:
+        return f"pull {progress.ref}: waiting for {progress.waiting_for}"
+    if progress.phase == "manifest":
+        return f"pull {progress.ref}: fetching the manifest"
+    done = progress.bytes_completed + progress.bytes_in_flight
+    parts = [f"{_percent(progress)} %, {format_bytes(done)} of {format_bytes(progress.bytes_total)}"]
+    parts.append(f"{progress.chunks_completed}/{progress.chunks_total} chunks")
+    if progress.phase == "extracting":
+        parts.append("putting it in place")
+    elif progress.speed_bytes_s > 0:
+        parts.append(f"{format_bytes(progress.speed_bytes_s)}/s")
+        if progress.eta_s is not None:
+            parts.append(f"{format_seconds(progress.eta_s)} left")
+    if progress.bytes_reused:
+        parts.append(f"{format_bytes(progress.bytes_reused)} were here already")
+    return f"pull {progress.ref}: {', '.join(parts)}"
+
+
+def paused(progress: PullProgress | None) -> str:
+    """What a stopped pull says; only verified bytes count, because only they are kept."""
+    if progress is None or not progress.bytes_total:
+        return "paused; run again to resume"
+    return f"paused at {100 * progress.bytes_completed // progress.bytes_total} %; run again to resume"
+
+
+def html(progress: PullProgress, line: str) -> str:
+    """The bar, with the line under it."""
+    total = max(progress.bytes_total, 1)
+    reused = 100 * progress.bytes_reused / total
+    fetched = max(0.0, 100 * progress.fraction - reused)
+    return (
+        '<div class="xprim-pull">'
+        f'<div role="progressbar" aria-label="pull {escape(str(progress.ref))}" aria-valuemin="0" aria-valuemax="100" '
+        f'aria-valuenow="{_percent(progress)}" aria-valuetext="{escape(line)}" style="{_TROUGH}">'
+        f'<div style="width:{reused:.1f}%;{_REUSED}"></div><div style="width:{fetched:.1f}%;{_FETCHED}"></div></div>'
+        f"<div>{escape(line)}</div></div>"
+    )
+
+
+def _percent(progress: PullProgress) -> int:
+    return int(100 * progress.fraction)

@@ -1,0 +1,109 @@
+"""Errors of ours as a short card: what, where, what to do; the traceback one click away.
+
+The cell still fails: the reply says so, and an `error` output without a traceback stands under the card.
+
+Source: spec 3 §Magics.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from html import escape
+from types import TracebackType
+
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.display import display
+
+from xprim_nb.errors import XprimError
+
+__all__ = ["html_card", "show_ours", "text_card"]
+
+_publish: Callable[..., object] = display  # IPython's has no types
+
+_STYLE = (
+    "border-left:4px solid var(--jp-error-color1,#d32f2f);padding:.4em .9em;margin:.2em 0;"
+    "background:var(--jp-layout-color1,transparent);color:var(--jp-ui-font-color1,inherit)"
+)
+# The core names commands as a terminal has them.
+_IN_NOTEBOOKS = (
+    (re.compile(r"`xprim models list"), "`%xprim models"),
+    (re.compile(r"`xprim (?:models )?(pull|remove|info|path|update|config)\b"), r"`%xprim \1"),
+)
+
+
+def show_ours(shell: InteractiveShell) -> Callable[[], None]:
+    """Show `XprimError`s as cards from now on; the result ends it.
+
+    A handler that somebody else has set keeps its own exceptions.
+    """
+    before, handler_before = shell.custom_exceptions, shell.CustomTB
+
+    def show(
+        shell: InteractiveShell,
+        kind: type[BaseException],
+        error: BaseException,
+        trace: TracebackType | None,
+        tb_offset: int | None = None,
+    ) -> list[str]:
+        if not isinstance(error, XprimError):
+            shown: list[str] = handler_before(kind, error, trace, tb_offset)
+            return shown
+        return _show(shell, kind, error, trace)
+
+    def end() -> None:
+        if shell.CustomTB is ours:  # somebody who came later takes precedence
+            shell.custom_exceptions, shell.CustomTB = before, handler_before
+
+    set_handler: Callable[..., object] = shell.set_custom_exc  # IPython's has no types
+    set_handler((XprimError, *before), show)
+    ours = shell.CustomTB
+    return end
+
+
+def _show(
+    shell: InteractiveShell, kind: type[BaseException], error: XprimError, trace: TracebackType | None
+) -> list[str]:
+    # What `%tb` and `%debug` look at.
+    sys.last_type, sys.last_value, sys.last_traceback = kind, error, trace
+    if getattr(shell, "kernel", None) is None:  # a terminal shows no HTML
+        shell._showtraceback(kind, error, text_card(error).splitlines())
+        return []
+    full = "".join(traceback.format_exception(kind, error, trace))
+    _publish({"text/plain": text_card(error), "text/html": html_card(error, full)}, raw=True)
+    shell._showtraceback(kind, error, [])
+    return []
+
+
+def _facts(error: XprimError) -> tuple[str, str, str]:
+    hint = error.hint
+    for pattern, replacement in _IN_NOTEBOOKS:
+        hint = pattern.sub(replacement, hint)
+    where = error.subject if error.subject and error.subject not in error.message else ""
+    return error.message, where, hint
+
+
+def text_card(error: XprimError) -> str:
+    """The card as text."""
+    message, where, hint = _facts(error)
+    lines = [
+        f"{type(error).__name__}: {message}",
+        f"where: {where}" if where else "",
+        f"hint: {hint}" if hint else "",
+    ]
+    return "\n".join(line for line in lines if line)
+
+
+def html_card(error: XprimError, full_traceback: str) -> str:
+    """The card as HTML, readable in light and dark themes."""
+    message, where, hint = _facts(error)
+    parts = [f"<strong>{escape(type(error).__name__)}</strong> {escape(message)}"]
+    parts += [f"<div>Where: <code>{escape(where)}</code></div>"] if where else []
+    parts += [f"<div>What to do: {escape(hint)}</div>"] if hint else []
+    parts.append(
+        "<details><summary>Traceback</summary>"
+        f'<pre style="white-space:pre-wrap">{escape(full_traceback)}</pre></details>'
+    )
+    return f'<div class="xprim-error" role="alert" style="{_STYLE}">{"".join(parts)}</div>'

@@ -1,0 +1,119 @@
+"""Tab in a line of `%xprim`: commands, options, settings and models, by any part of their name.
+
+Models come from what is installed and from the registry's list as it was last seen: a Tab asks no network, and
+waits no longer than a person notices.
+
+Source: spec 3 §Magics; research notebook §7.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING, TypeVar
+
+from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
+
+from xprim_nb.errors import XprimError
+from xprim_nb.magics import parsing
+from xprim_nb.magics.settings import SETTINGS
+
+if TYPE_CHECKING:
+    from xprim_nb._bridge import Handle
+    from xprim_nb.refs import ModelRef
+    from xprim_nb.registry.index import RemoteModel
+    from xprim_nb.toolkit import Toolkit
+
+__all__ = ["Completer"]
+
+_T = TypeVar("_T")
+
+# `%xprim …`, also behind an assignment: `h = %xprim pull …`.
+_LINE = re.compile(r"(?:^|=)\s*%xprim(?P<words>\s.*)?$")
+# Both lists come from the local disk. A disk that needs longer gets no completion, instead of a stuck editor.
+_PATIENCE_S = 1.0
+_NOTHING = SimpleMatcherResult(completions=[], suppress=False)
+
+
+class Completer:
+    """Completes lines of `%xprim`.
+
+    Args:
+        kit: Returns the toolkit whose models are offered.
+    """
+
+    def __init__(self, kit: Callable[[], Toolkit]) -> None:
+        self._kit = kit
+
+        # A matcher is an object with attributes, which a bound method cannot carry.
+        @context_matcher(identifier="xprim_nb.models", priority=100)  # type: ignore[untyped-decorator]  # IPython's
+        def match(context: CompletionContext) -> SimpleMatcherResult:
+            return self._match(context.text_until_cursor)
+
+        self.match = match
+
+    def _match(self, text: str) -> SimpleMatcherResult:
+        found = _LINE.search(text)
+        if found is None or found["words"] is None:
+            return _NOTHING
+        *before, word = re.split(r"\s+", found["words"].lstrip())
+        options = [(name, kind) for name, kind in self._offers(before, word) if word.lower() in name.lower()]
+        if not options:
+            return _NOTHING
+        # What begins as typed comes first; what merely contains it, after.
+        options.sort(key=lambda option: not option[0].lower().startswith(word.lower()))
+        return SimpleMatcherResult(
+            completions=[SimpleCompletion(text=name, type=kind) for name, kind in options],
+            matched_fragment=word,
+            suppress=True,
+            ordered=True,
+        )
+
+    def _offers(self, before: list[str], word: str) -> Iterable[tuple[str, str]]:
+        if not before:
+            return [(name, "command") for name in parsing.COMMANDS]
+        command = before[0]
+        if command not in parsing.COMMANDS:
+            return []
+        if word.startswith("-"):
+            return [(name, "option") for name in parsing.options_of(command)]
+        if command == "help":
+            return [(name, "command") for name in parsing.COMMANDS]
+        if command == "config":
+            return [(f"{name}=", "setting") for name in SETTINGS]
+        named = [each for each in before[1:] if not each.startswith("-")]
+        if command == "models" or len(named) > 1:
+            return []
+        refs = self._refs(remote=command == "pull" or (command == "info" and "--remote" in before))
+        if named:
+            return [(ref.version, kind) for ref, kind in refs.items() if ref.name == named[0]]
+        if "@" in word:
+            return [(f"{ref.name}@{ref.version}", kind) for ref, kind in refs.items()]
+        return dict.fromkeys((ref.name, "model") for ref in refs)
+
+    def _refs(self, *, remote: bool) -> dict[ModelRef, str]:
+        """Known versions, each with whether it is installed."""
+        try:
+            kit = self._kit()
+            deadline = time.monotonic() + _PATIENCE_S
+            here = kit.list_installed()
+            found = {each.ref: "remote" for each in (_remote(kit, deadline) if remote else ())}
+            found |= {each.ref: "installed" for each in _await(here, deadline) or ()}
+        except XprimError:  # said again, with its reason, by the command itself
+            return {}
+        return dict(sorted(found.items()))
+
+
+def _remote(kit: Toolkit, deadline: float) -> Iterable[RemoteModel]:
+    if kit.uses_demo_registry:  # it lies on this disk
+        return _await(kit.list_remote(), deadline) or ()
+    return _await(kit.cached_remote(), deadline) or ()
+
+
+def _await(handle: Handle[_T], deadline: float) -> _T | None:
+    try:
+        return handle.result(max(0.0, deadline - time.monotonic()))
+    except (TimeoutError, CancelledError):
+        return None

@@ -1,0 +1,154 @@
+"""What `%load_ext xprim_nb` adds to a shell, and `%unload_ext` takes away again: every bit of it.
+
+Loads nothing heavy: the toolkit, and with it HTTP and pydantic, come with the first command.
+
+Source: spec 3 §Magics; STYLE rule 2.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from IPython.core.interactiveshell import InteractiveShell
+
+from xprim_nb.errors import XprimError
+from xprim_nb.events import Event, TrustNotice
+from xprim_nb.magics import cards, faces, parsing
+from xprim_nb.magics.completion import Completer
+
+if TYPE_CHECKING:
+    from xprim_nb.config import Config
+    from xprim_nb.toolkit import Toolkit
+
+__all__ = ["Extension", "load", "unload"]
+
+_MAGIC = "xprim"
+_log = logging.getLogger("xprim_nb")
+
+
+class Extension:
+    """One shell's magic, completion, error cards and faces, and the toolkit behind them.
+
+    Args:
+        shell: The shell it is added to.
+    """
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self.shell = shell
+        self.told_demo = False
+        self._kit: Toolkit | None = None
+        self._news: list[str] = []
+        self._take_back: list[Callable[[], object]] = []
+
+    @property
+    def kit(self) -> Toolkit:
+        """The toolkit, made when it is first needed.
+
+        Raises:
+            ConfigError: The environment holds a setting that cannot work.
+        """
+        if self._kit is None:
+            self.use(None)
+        assert self._kit is not None
+        return self._kit
+
+    def use(self, config: Config | None) -> None:
+        """Work with a new toolkit from now on.
+
+        Raises:
+            ConfigError: A setting cannot work; the old toolkit stays.
+        """
+        kit: Toolkit = importlib.import_module("xprim_nb.toolkit").connect(config)
+        kit.events.subscribe(self._hear)
+        old, self._kit, self.told_demo = self._kit, kit, False
+        if old is not None:
+            old.close()
+
+    def add(self) -> None:
+        """Add everything to the shell."""
+        shell = self.shell
+        register: Callable[..., object] = shell.register_magic_function  # IPython's types miss its arguments
+        register(self.run, magic_kind="line", magic_name=_MAGIC)
+        self._take_back.append(lambda: shell.magics_manager.magics["line"].pop(_MAGIC, None))
+        completer = Completer(lambda: self.kit)
+        shell.Completer.custom_matchers.append(completer.match)
+        self._take_back.append(lambda: shell.Completer.custom_matchers.remove(completer.match))
+        self._take_back.append(cards.show_ours(shell))
+        self._take_back.append(faces.add(shell))
+        # Without a handler of its own the log's warnings would be printed into whichever cell is running.
+        handler = logging.NullHandler()
+        _log.addHandler(handler)
+        self._take_back.append(lambda: _log.removeHandler(handler))
+
+    def remove(self) -> None:
+        """Take everything back, last first; pulls in flight stop and can be resumed."""
+        while self._take_back:
+            self._take_back.pop()()
+        if self._kit is not None:
+            self._kit.close()
+            self._kit = None
+
+    def run(self, line: str) -> Any:  # noqa: ANN401  # each command has a value of its own
+        """Models in a notebook.
+
+            %xprim models [--remote] [--filter TEXT]     what is installed, or what there is
+            %xprim pull REF [VERSION] [--wait]           install; returns a handle at once
+            %xprim remove | info | path REF [VERSION]
+            %xprim update [REF] [--apply]
+            %xprim config [KEY=VALUE …]                  registry_url, data_dir, offline, …
+            %xprim help [COMMAND]
+
+        REF is group/model, and may carry the version: group/model@version. $name and {name} stand for the
+        values of variables; `h = %xprim pull …` keeps what a command returns.
+        """
+        try:
+            asked = parsing.parse(parsing.split(line))
+        except parsing.HelpShownError:
+            return None
+        if asked.command == "help":
+            sys.stdout.write(parsing.help_text(asked.topic) + "\n")
+            return None
+        try:
+            return importlib.import_module("xprim_nb.magics.commands").run(self, asked)
+        finally:
+            self._tell_news()
+
+    def _hear(self, event: Event) -> None:
+        # In the loop's thread: what is printed there lands in whichever cell is running.
+        if isinstance(event, TrustNotice):
+            self._news.append(event.message)
+
+    def _tell_news(self) -> None:
+        news, self._news = self._news, []
+        for text in dict.fromkeys(news):
+            sys.stderr.write(f"warning: {text}\n")
+
+
+_loaded: WeakKeyDictionary[InteractiveShell, Extension] = WeakKeyDictionary()
+
+
+def load(shell: object) -> None:
+    """Add the extension to a shell; does nothing when it is there already.
+
+    Raises:
+        XprimError: This is no IPython shell.
+    """
+    if not isinstance(shell, InteractiveShell):
+        raise XprimError(
+            "`%load_ext xprim_nb` needs an IPython shell.", hint="Use xprim_nb.connect() elsewhere."
+        )
+    if shell not in _loaded:
+        extension = _loaded[shell] = Extension(shell)
+        extension.add()
+
+
+def unload(shell: object) -> None:
+    """Take back everything that `load` added."""
+    extension = _loaded.pop(shell, None) if isinstance(shell, InteractiveShell) else None
+    if extension is not None:
+        extension.remove()

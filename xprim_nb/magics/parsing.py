@@ -1,0 +1,134 @@
+"""One line of `%xprim`, read as argparse reads a command line; a mistake is one line back, not a traceback.
+
+Source: spec 3 §Magics.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from functools import cache
+from typing import NoReturn
+
+from IPython.core.error import UsageError
+
+from xprim_nb.config import MAX_CONCURRENCY
+
+__all__ = ["COMMANDS", "HelpShownError", "help_text", "options_of", "parse", "split"]
+
+COMMANDS = {
+    "models": "List installed models, or what the registry has.",
+    "pull": "Install a version in the background, or go on where an earlier pull stopped.",
+    "remove": "Remove a version, or all versions of a model.",
+    "info": "Show one version in detail.",
+    "path": "The directory of an installed version.",
+    "update": "Ask the registry whether installed versions are current.",
+    "config": "Show the settings, or change them: registry_url=… data_dir=… offline=1.",
+    "help": "Show the commands, or one of them in detail.",
+}
+
+
+class HelpShownError(Exception):
+    """Help was asked for and has been printed; there is nothing else to do."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self.prog}: {message} (`{self.prog} --help` shows what it takes)")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        raise HelpShownError(message or "")
+
+
+def split(line: str) -> list[str]:
+    """The words of a line; quotes hold words together, a backslash is part of a path.
+
+    >>> split('pull "demo/tiny v1" --force')
+    ['pull', 'demo/tiny v1', '--force']
+
+    Raises:
+        UsageError: A quote is not closed.
+    """
+    lexer = shlex.shlex(line, posix=True)
+    lexer.whitespace_split, lexer.commenters, lexer.escape = True, "", ""
+    try:
+        return list(lexer)
+    except ValueError as error:
+        raise UsageError(f"%xprim: {error}") from error
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    """What a line asks for: `command`, and that command's options.
+
+    Raises:
+        UsageError: It asks for nothing that exists.
+        HelpShownError: It asked for help.
+    """
+    command, *rest = words or ["help"]
+    if command in ("-h", "--help"):
+        command = "help"
+    if command not in COMMANDS:
+        raise UsageError(f"%xprim has no command {command!r}; it has {', '.join(COMMANDS)}")
+    return _parser(command).parse_args(rest, argparse.Namespace(command=command))
+
+
+def help_text(command: str | None = None) -> str:
+    """What `%xprim help` shows.
+
+    Raises:
+        UsageError: There is no such command.
+    """
+    if command is None:
+        lines = [f"  %xprim {name:<8}{what}" for name, what in COMMANDS.items()]
+        return "\n".join(["%xprim COMMAND …", *lines, "`%xprim COMMAND --help` shows what a command takes."])
+    if command not in COMMANDS:
+        raise UsageError(f"%xprim has no command {command!r}; it has {', '.join(COMMANDS)}")
+    return _parser(command).format_help()
+
+
+def options_of(command: str) -> dict[str, str]:
+    """A command's options, each with its help."""
+    actions = _parser(command)._actions
+    return {name: action.help or "" for action in actions for name in action.option_strings if len(name) > 2}
+
+
+def _concurrency(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if not 1 <= number <= MAX_CONCURRENCY:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {MAX_CONCURRENCY}")
+    return number
+
+
+@cache
+def _parser(command: str) -> argparse.ArgumentParser:
+    parser = _Parser(prog=f"%xprim {command}", description=COMMANDS[command], allow_abbrev=False)
+    if command in ("pull", "remove", "info", "path", "update"):
+        optional = "?" if command == "update" else None
+        parser.add_argument("ref", metavar="REF", nargs=optional, help="group/model, group/model@version")
+        parser.add_argument("version", metavar="VERSION", nargs="?", help="the version, where REF has none")
+    match command:
+        case "models":
+            parser.add_argument("--remote", action="store_true", help="what the registry has")
+            parser.add_argument("--filter", metavar="TEXT", default="", help="only names that contain it")
+        case "pull":
+            parser.add_argument("--wait", action="store_true", help="return when it is installed")
+            parser.add_argument(
+                "--force", action="store_true", help="verify what is installed, fetch what is wrong"
+            )
+            parser.add_argument("--dry-run", action="store_true", help="show what would be fetched")
+            parser.add_argument(
+                "--concurrency", metavar="N", type=_concurrency, help="chunks fetched at once, 1 to 16"
+            )
+        case "remove":
+            parser.add_argument("--all", action="store_true", help="every version of the model")
+        case "info":
+            parser.add_argument("--remote", action="store_true", help="what the registry says of it")
+        case "update":
+            parser.add_argument("--apply", action="store_true", help="pull what has an update")
+        case "config":
+            parser.add_argument(
+                "settings", metavar="KEY=VALUE", nargs="*", help="an empty value is the default"
+            )
+        case "help":
+            parser.add_argument("topic", metavar="COMMAND", nargs="?", help="a command")
+    return parser

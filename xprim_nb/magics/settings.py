@@ -1,0 +1,70 @@
+"""The settings that `%xprim config KEY=VALUE` can change, and how their text is read.
+
+Source: spec 3 §Magics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import fields, replace
+from pathlib import Path
+
+from IPython.core.error import UsageError
+
+from xprim_nb.config import Config
+
+__all__ = ["SETTINGS", "changed"]
+
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
+def _switch(text: str) -> bool:
+    if text.lower() not in _TRUE + _FALSE:
+        raise ValueError("must be 1 or 0")
+    return text.lower() in _TRUE
+
+
+def _urls(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
+
+
+def _trust(text: str) -> bool | str:
+    return _switch(text) if text.lower() in _TRUE + _FALSE else text
+
+
+# `headers` is left out: a secret does not belong in a cell.
+SETTINGS: dict[str, Callable[[str], object]] = {
+    "registry_url": str,
+    "mirrors": _urls,
+    "data_dir": Path,
+    "offline": _switch,
+    "concurrency": int,
+    "app_name": str,
+    "proxy": str,
+    "verify": _trust,
+    "tries": int,
+    "backoff_s": float,
+    "connect_timeout_s": float,
+    "stall_timeout_s": float,
+    "partial_max_age_s": float,
+}
+
+
+def changed(config: Config, pairs: Iterable[str]) -> Config:
+    """The settings with changes typed as `KEY=VALUE`; an empty value stands for the default.
+
+    Raises:
+        UsageError: There is no such setting, or its value cannot be read.
+        ConfigError: Its value is out of range.
+    """
+    defaults = {item.name: getattr(Config(), item.name) for item in fields(Config)}
+    values: dict[str, object] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or key not in SETTINGS:
+            raise UsageError(f"%xprim config: {pair!r} is no KEY=VALUE; the keys are {', '.join(SETTINGS)}")
+        try:
+            values[key] = SETTINGS[key](text) if text else defaults[key]
+        except ValueError as error:
+            raise UsageError(f"%xprim config: {key}={text}: {error}") from error
+    return replace(config, **values)  # type: ignore[arg-type]  # each read by its own function

@@ -1,0 +1,90 @@
+"""`--wait`: one display that follows a pull, drawn by the cell's own thread.
+
+Source: spec 3 §Magics; research notebook §4 (what background threads print lands in another cell).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.display import display
+
+from xprim_nb._bridge import Handle
+from xprim_nb.magics import faces
+
+if TYPE_CHECKING:
+    from xprim_nb.cache.values import Pulled
+
+__all__ = ["wait_for"]
+
+_publish: Callable[..., object] = display  # IPython's has no types
+
+# Five times a second looks alive, and is far below what floods a front end.
+_INTERVAL_S = 0.2
+# As long as the handle itself gives an interrupted pull for its clean-up.
+_CLEANUP_S = 5.0
+
+
+class _Display:
+    """One output of one cell, changed in place; in a terminal, one line."""
+
+    def __init__(self, shell: InteractiveShell, handle: Handle[Pulled]) -> None:
+        self._handle = handle
+        self._is_kernel = getattr(shell, "kernel", None) is not None
+        self._id = uuid4().hex
+        self._drawn = False
+
+    def draw(self) -> None:
+        """Show how far it is now."""
+        if self._is_kernel:
+            face = {
+                "text/plain": faces.handle_text(self._handle),
+                "text/html": faces.handle_html(self._handle),
+            }
+            _publish(face, raw=True, display_id=self._id, update=self._drawn)
+        elif sys.stderr.isatty():
+            sys.stderr.write(f"\r\x1b[K{faces.handle_text(self._handle)}")
+            sys.stderr.flush()
+        self._drawn = True
+
+    def end(self) -> None:
+        """Show how it ended."""
+        self.draw()
+        if not self._is_kernel and sys.stderr.isatty():
+            sys.stderr.write("\n")
+
+
+def wait_for(shell: InteractiveShell, handle: Handle[Pulled]) -> Pulled:
+    """The result of a pull, which is shown until it has ended.
+
+    Raises:
+        KeyboardInterrupt: The cell was interrupted; the pull has stopped, and what it fetched is kept.
+        XprimError: The pull failed.
+    """
+    view = _Display(shell, handle)
+    try:
+        view.draw()
+        while not handle.done:
+            with contextlib.suppress(TimeoutError):
+                handle.result(_INTERVAL_S)
+            view.draw()
+    except KeyboardInterrupt as stop:
+        handle.cancel()  # again, in case the interrupt came while drawing
+        with contextlib.suppress(CancelledError, TimeoutError, Exception):
+            handle.result(_CLEANUP_S)
+        view.end()
+        line = faces.handle_text(handle)
+        # IPython shows this instead of the frames between the cell and here, which explain nothing.
+        stop._render_traceback_ = lambda: [line]  # type: ignore[attr-defined]  # IPython's hook
+        raise
+    except BaseException:
+        view.end()
+        raise
+    view.end()
+    return handle.result()
