@@ -122,7 +122,9 @@ class Database:
             return
         connection.execute("BEGIN IMMEDIATE")
         try:
-            version = int(connection.execute("PRAGMA user_version").fetchone()[0])  # another process may have been first
+            version = int(
+                connection.execute("PRAGMA user_version").fetchone()[0]
+            )  # another process may have been first
             for number in range(version, len(self._migrations)):
                 for statement in self._migrations[number].split(";"):
                     if statement.strip():

@@ -7,14 +7,65 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import threading
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from concurrent.futures import Executor, Future
+from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["Lanes", "settled", "settled_in"]
+__all__ = ["DaemonThreads", "Lanes", "settled", "settled_in"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+
+
+class DaemonThreads(Executor):
+    """Up to `limit` threads that a process which wants to end does not wait for; each ends when the line is empty.
+
+    For work that waits for others and can be stopped by other means. The standard library's pools are joined when
+    the interpreter ends: a server that is silent would hold it for as long as its silence is borne.
+
+    Args:
+        limit: The most threads at once.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._running, self._lock = limit, 0, threading.Lock()
+        self._line: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        """Stand in line; the future is that of `fn`."""
+        future: Future[_T] = Future()
+        with self._lock:
+            self._line.append((future, functools.partial(fn, *args, **kwargs)))
+            if self._running < self._limit:
+                threading.Thread(target=self._work, name="xprim-fetch", daemon=True).start()
+                self._running += 1
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Cancel who stands in line, if asked to. What runs is never waited for."""
+        with self._lock:
+            waiting = list(self._line) if cancel_futures else []
+        for future, _ in waiting:
+            future.cancel()
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._line:
+                    self._running -= 1
+                    return
+                future, work = self._line.popleft()
+            if future.set_running_or_notify_cancel():
+                try:
+                    value = work()
+                except BaseException as error:  # noqa: BLE001  # whoever waits for the future hears it
+                    future.set_exception(error)
+                else:
+                    future.set_result(value)
+                    del value
+            del future, work  # a thread that waits for nothing holds no chunk
 
 
 class Lanes:
@@ -29,7 +80,7 @@ class Lanes:
     """
 
     def __init__(self, limit: int) -> None:
-        self.threads = ThreadPoolExecutor(limit, thread_name_prefix="xprim-fetch")
+        self.threads = DaemonThreads(limit)
         self.turn = asyncio.Semaphore(limit)
 
     def close(self) -> None:

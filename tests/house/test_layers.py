@@ -8,9 +8,7 @@ from pathlib import Path
 
 from importlinter import api
 
-_LINT = (
-    "from importlinter.cli import lint_imports; raise SystemExit(lint_imports(no_cache=True, no_logo=True))"
-)
+_LINT = "from importlinter.cli import lint_imports; raise SystemExit(lint_imports(no_cache=True))"
 
 
 def test_rooms_keep_their_contracts(root: Path) -> None:

@@ -24,7 +24,15 @@ _PREALLOCATE_FROM_BYTES = 1 << 20
 
 _SYNC_FILE_RANGE_WRITE = 2
 _FICLONE, _FICLONERANGE = 0x40049409, 0x4020940D
-_UNSUPPORTED = {errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EBADF}
+_UNSUPPORTED = {
+    errno.EOPNOTSUPP,
+    errno.ENOTTY,
+    errno.EXDEV,
+    errno.EINVAL,
+    errno.ENOSYS,
+    errno.EPERM,
+    errno.EBADF,
+}
 
 
 @cache
@@ -89,7 +97,9 @@ def clone_range(source_fd: int, source_offset: int, target_fd: int, target_offse
 
     Needs btrfs, XFS, bcachefs … and offsets that are multiples of the block size.
     """
-    return _clone(target_fd, _FICLONERANGE, struct.pack("qQQQ", source_fd, source_offset, length, target_offset))
+    return _clone(
+        target_fd, _FICLONERANGE, struct.pack("qQQQ", source_fd, source_offset, length, target_offset)
+    )
 
 
 def clone_file(source_fd: int, target_fd: int) -> bool:

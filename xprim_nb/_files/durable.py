@@ -19,22 +19,39 @@ from pathlib import Path
 
 from xprim_nb.errors import InsufficientSpaceError, StorageError, XprimError
 
-__all__ = ["free_bytes", "make_dirs", "remove_tree", "storage_errors", "sync_dir", "sync_file", "write_atomic"]
+__all__ = [
+    "free_bytes",
+    "make_dirs",
+    "remove_tree",
+    "storage_errors",
+    "sync_dir",
+    "sync_file",
+    "write_atomic",
+]
 
 _REASONS = {
-    errno.ENOSPC: ("the disk is full", "Free some space (`xprim models prune` drops unfinished pulls), then run again."),
+    errno.ENOSPC: (
+        "the disk is full",
+        "Free some space (`xprim models prune` drops unfinished pulls), then run again.",
+    ),
     errno.EDQUOT: ("the disk quota is used up", "Free some space or ask for a larger quota, then run again."),
-    errno.EROFS: ("the file system is read-only", "Choose a writable data directory (`<APPNAME>_MODELS_DIR`)."),
+    errno.EROFS: (
+        "the file system is read-only",
+        "Choose a writable data directory (`<APPNAME>_MODELS_DIR`).",
+    ),
     errno.EACCES: ("permission denied", "Check who owns the models directory, or choose another one."),
     errno.EPERM: ("permission denied", "Check who owns the models directory, or choose another one."),
     errno.ENOTDIR: ("a file lies where a directory should be", "Move that file away, then run again."),
     errno.EISDIR: ("a directory lies where a file should be", "Move that directory away, then run again."),
-    errno.ENAMETOOLONG: ("the path is too long for this file system", "Choose a data directory with a shorter path."),
+    errno.ENAMETOOLONG: (
+        "the path is too long for this file system",
+        "Choose a data directory with a shorter path.",
+    ),
     errno.EMFILE: ("too many open files", "Raise the limit (`ulimit -n`) or lower the concurrency."),
 }
 
-# Each try meets at most the entries that somebody else deletes at that moment; nobody does so for ever.
-_REMOVE_TRIES = 20
+# How often another process may remove what we are just making, or are just removing; nobody does so for ever.
+_RACE_TRIES = 20
 
 
 @contextlib.contextmanager
@@ -71,24 +88,43 @@ def sync_dir(path: Path) -> None:
     try:
         os.fsync(fd)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EBADF):  # some network file systems know no fsync of directories
+        if error.errno not in (
+            errno.EINVAL,
+            errno.EBADF,
+        ):  # some network file systems know no fsync of directories
             raise
     finally:
         os.close(fd)
 
 
 def make_dirs(path: Path) -> None:
-    """Create a directory and its parents, each name durable."""
-    missing = []
-    while not path.is_dir():
-        missing.append(path)
-        path = path.parent
-    for each in reversed(missing):
-        with contextlib.suppress(FileExistsError):
-            each.mkdir()
-        if not each.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(each))
-        sync_dir(each.parent)
+    """Create a directory and its parents, each name durable.
+
+    Raises:
+        NotADirectoryError: Something else lies under one of the names.
+    """
+    for attempt in range(_RACE_TRIES):
+        missing, folder = [], path
+        while not folder.is_dir():
+            missing.append(folder)
+            folder = folder.parent
+        try:
+            for each in reversed(missing):
+                _make_dir(each)
+        except FileNotFoundError:  # another process has removed a parent that was still empty
+            if attempt == _RACE_TRIES - 1:
+                raise
+        else:
+            return
+
+
+def _make_dir(path: Path) -> None:
+    try:
+        path.mkdir()
+    except FileExistsError as error:
+        if os.path.lexists(path) and not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from error
+    sync_dir(path.parent)
 
 
 def write_atomic(path: Path, data: bytes | memoryview, *, durable: bool = True) -> None:
@@ -124,14 +160,14 @@ def remove_tree(path: Path) -> None:
     """Delete a directory tree, read-only entries too. Never follows a link; a missing tree is fine."""
     with storage_errors(path, "deleting"):
         made_writable = False
-        for attempt in range(_REMOVE_TRIES):
+        for attempt in range(_RACE_TRIES):
             try:
                 shutil.rmtree(path)
             except FileNotFoundError:
                 # An entry may be gone because another process deletes the same tree; the rest is still there.
                 if not os.path.lexists(path):
                     return
-                if attempt == _REMOVE_TRIES - 1:
+                if attempt == _RACE_TRIES - 1:
                     raise
             except PermissionError:
                 if made_writable:

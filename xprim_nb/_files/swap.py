@@ -69,4 +69,5 @@ def move_dir(source: Path, target: Path) -> None:
         else:
             break
     sync_dir(target.parent)
-    sync_dir(source.parent)
+    with contextlib.suppress(FileNotFoundError):  # somebody tidied the empty parent away: nothing is left to sync
+        sync_dir(source.parent)

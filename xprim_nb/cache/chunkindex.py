@@ -108,7 +108,7 @@ class ChunkIndex:
                 marks = ",".join("?" * len(batch))
                 rows += connection.execute(
                     "SELECT digest, ref, manifest_hash, number FROM chunks JOIN models ON models.id = model_id "
-                    f"WHERE digest IN ({marks}) ORDER BY ref",  # noqa: S608  # only question marks are put in
+                    f"WHERE digest IN ({marks}) ORDER BY ref",  # only question marks are put in
                     batch,
                 ).fetchall()
         return rows
@@ -126,11 +126,14 @@ class ChunkIndex:
                 self._insert(model.ref, manifest, model.manifest_hash)
 
     def _insert(self, ref: ModelRef, manifest: VerifiedManifest, manifest_hash: str | None = None) -> None:
-        numbers = {bytes.fromhex(digest): indices[0] for digest, indices in manifest.manifest.distinct.items()}
+        numbers = {
+            bytes.fromhex(digest): indices[0] for digest, indices in manifest.manifest.distinct.items()
+        }
         with self._database.transaction() as connection:
             self._drop_rows(connection, [str(ref)])
             cursor = connection.execute(
-                "INSERT INTO models (ref, manifest_hash) VALUES (?, ?)", (str(ref), manifest_hash or manifest.digest)
+                "INSERT INTO models (ref, manifest_hash) VALUES (?, ?)",
+                (str(ref), manifest_hash or manifest.digest),
             )
             rows = ((digest, cursor.lastrowid, number) for digest, number in numbers.items())
             connection.executemany("INSERT INTO chunks (digest, model_id, number) VALUES (?, ?, ?)", rows)
@@ -143,7 +146,9 @@ class ChunkIndex:
 
     def _drop_rows(self, connection: sqlite3.Connection, refs: Sequence[str]) -> None:
         for ref in refs:
-            connection.execute("DELETE FROM chunks WHERE model_id IN (SELECT id FROM models WHERE ref = ?)", (ref,))
+            connection.execute(
+                "DELETE FROM chunks WHERE model_id IN (SELECT id FROM models WHERE ref = ?)", (ref,)
+            )
             connection.execute("DELETE FROM models WHERE ref = ?", (ref,))
 
     def _guarded(self, work: Callable[[], _T], otherwise: _T) -> _T:

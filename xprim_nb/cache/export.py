@@ -48,7 +48,9 @@ def export(layout: Layout, store: Store, refs: Sequence[ModelRef], to: Path, kno
     if not models:
         raise ConfigError("There is nothing to export: no model was named.", subject="refs")
     if to.resolve().is_relative_to(layout.base.resolve()):
-        raise ConfigError(f"{to} lies in the models directory itself.", subject=str(to), hint="Choose another place.")
+        raise ConfigError(
+            f"{to} lies in the models directory itself.", subject=str(to), hint="Choose another place."
+        )
     chunks = written = 0
     notes: list[str] = []
     for model in models:
@@ -111,6 +113,10 @@ def _remote(known: Index | None, ref: ModelRef, digest: str) -> RemoteModel | No
         return None
     try:
         found = known.get(ref)
-    except (VersionNotFoundError, LookupError, ValueError):  # the index knows no more of it, or nothing usable
+    except (
+        VersionNotFoundError,
+        LookupError,
+        ValueError,
+    ):  # the index knows no more of it, or nothing usable
         return None
     return found if found.manifest_hash == digest else None

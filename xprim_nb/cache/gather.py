@@ -61,10 +61,16 @@ class Gatherer:
             NetworkError, HashMismatchError, StorageError: The first failure; what was gathered is listed.
         """
         if self._local.places:
-            for digest, model in (await settled(reflink_files, self._partial, self._local, self._layout)).items():
+            for digest, model in (
+                await settled(reflink_files, self._partial, self._local, self._layout)
+            ).items():
                 self._meter.count(digest, "local", model)
-                self._meter.reflinked += self._partial.manifest.sizes[self._partial.manifest.distinct[digest][0]]
-        self._todo.extend(each for each in self._partial.manifest.distinct if each not in self._partial.present)
+                self._meter.reflinked += self._partial.manifest.sizes[
+                    self._partial.manifest.distinct[digest][0]
+                ]
+        self._todo.extend(
+            each for each in self._partial.manifest.distinct if each not in self._partial.present
+        )
         lanes = Lanes(concurrency)
         try:
             async with asyncio.TaskGroup() as group:

@@ -63,7 +63,12 @@ class Installer:
         self._layout, self._store, self._index = layout, store, index
 
     def install(
-        self, ref: ModelRef, verified: VerifiedManifest, tree: Path, extra: dict[str, Any], note: dict[str, Any]
+        self,
+        ref: ModelRef,
+        verified: VerifiedManifest,
+        tree: Path,
+        extra: dict[str, Any],
+        note: dict[str, Any],
     ) -> tuple[InstalledModel, Path | None]:
         """Put a tree of durable, verified files in place.
 
@@ -83,13 +88,17 @@ class Installer:
         final = self._layout.model_dir(ref)
         if final.exists() and not final.is_dir():
             raise StorageError(
-                f"A file lies where {ref} should go: {final}", subject=str(final), hint="Move it away, then run again."
+                f"A file lies where {ref} should go: {final}",
+                subject=str(final),
+                hint="Move it away, then run again.",
             )
         token = secrets.token_hex(8)
         document = {**note, "token": token, "files": facts_of(tree, verified.manifest)}
         write_atomic(self._layout.receipt_file(tree), orjson.dumps(document, option=orjson.OPT_INDENT_2))
         write_atomic(self._layout.manifest_file(tree), verified.raw)  # 1
-        intent = _Intent("install", str(ref), token, self._relative(tree), self._relative(self._layout.new_trash()), extra)
+        intent = _Intent(
+            "install", str(ref), token, self._relative(tree), self._relative(self._layout.new_trash()), extra
+        )
         path = self._write(intent)  # 2
         return self._finish_install(intent, path)
 
@@ -160,7 +169,11 @@ class Installer:
 
     def _finish_install(self, intent: _Intent, path: Path) -> tuple[InstalledModel, Path | None]:
         ref = ModelRef.parse(intent.ref)
-        final, tree, out = self._layout.model_dir(ref), self._layout.base / intent.tree, self._layout.base / intent.out
+        final, tree, out = (
+            self._layout.model_dir(ref),
+            self._layout.base / intent.tree,
+            self._layout.base / intent.out,
+        )
         with storage_errors(final, "putting the model in place"):
             if self._token(final) != intent.token:  # 3
                 if not final.exists():
@@ -214,8 +227,8 @@ def _read(path: Path) -> _Intent | None:
         intent = _Intent(**orjson.loads(path.read_bytes()))
         ModelRef.parse(intent.ref).require_version()
     except (OSError, ValueError, TypeError) as error:  # torn by a dying disk: written atomically otherwise
-        _log.warning("an intent is unreadable and is left alone", extra={"path": str(path), "why": str(error)})
+        _log.warning(
+            "an intent is unreadable and is left alone", extra={"path": str(path), "why": str(error)}
+        )
         return None
     return intent
-
-

@@ -97,7 +97,9 @@ def _walk(tree: Path, metadata_name: str) -> Iterator[str]:
             yield (here / name).relative_to(tree).as_posix()
 
 
-def _is_ours(path: Path, name: str, number: int, manifest: Manifest, recorded: Mapping[str, list[int]]) -> bool:
+def _is_ours(
+    path: Path, name: str, number: int, manifest: Manifest, recorded: Mapping[str, list[int]]
+) -> bool:
     try:
         found = path.lstat()
     except FileNotFoundError:

@@ -46,7 +46,9 @@ class LocalChunks:
         digests: The chunks wanted.
     """
 
-    def __init__(self, layout: Layout, index: ChunkIndex, manifest_hash: str, digests: Sequence[Digest]) -> None:
+    def __init__(
+        self, layout: Layout, index: ChunkIndex, manifest_hash: str, digests: Sequence[Digest]
+    ) -> None:
         self._layout = layout
         self._index = index
         self._own = manifest_hash
@@ -83,7 +85,10 @@ class LocalChunks:
             root = self._layout.model_dir(place.ref)
             if self._copied(root, place.manifest.manifest, place.number, sink):
                 return str(place.ref)
-            _log.info("an installed model does not hold a chunk it should", extra={"ref": str(place.ref), "chunk": digest})
+            _log.info(
+                "an installed model does not hold a chunk it should",
+                extra={"ref": str(place.ref), "chunk": digest},
+            )
         if digest in self.loose and self._copied_file(self._layout.chunks / digest, sink):
             return LOOSE
         for neighbour in self._holders(digest):
@@ -102,7 +107,11 @@ class LocalChunks:
                 self._neighbours[name] = self._manifest(name)
             manifest = self._neighbours[name]
             directory = self._layout.partials / name
-            if manifest is not None and digest in manifest.distinct and digest in self._verified_in(directory):
+            if (
+                manifest is not None
+                and digest in manifest.distinct
+                and digest in self._verified_in(directory)
+            ):
                 yield _Neighbour(directory, manifest)
 
     def _verified_in(self, directory: Path) -> set[str]:

@@ -58,7 +58,9 @@ class LooseChunk:
         """
         assert self._file is not None, "used inside its with block"
         if self.received + len(block) > self.size_bytes:
-            raise HashMismatchError(f"Chunk {self.digest} is longer than {self.size_bytes} bytes.", subject=self.digest)
+            raise HashMismatchError(
+                f"Chunk {self.digest} is longer than {self.size_bytes} bytes.", subject=self.digest
+            )
         with storage_errors(self._temporary, "writing a chunk"):
             view = block
             while view:

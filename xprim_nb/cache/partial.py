@@ -18,7 +18,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from xprim_nb._files import make_dirs, preallocate, remove_tree, start_writeback, storage_errors, sync_dir, sync_file
+from xprim_nb._files import (
+    make_dirs,
+    preallocate,
+    remove_tree,
+    start_writeback,
+    storage_errors,
+    sync_dir,
+    sync_file,
+)
 from xprim_nb._files import write_at as write_block
 from xprim_nb._hashing import Digest, is_digest, read_range
 from xprim_nb.errors import HashMismatchError
@@ -153,7 +161,11 @@ class Partial:
         Raises:
             StorageError: The disk refused.
         """
-        right = [digest for digest in dict.fromkeys(digests) if digest not in self.present and self._is_right(digest)]
+        right = [
+            digest
+            for digest in dict.fromkeys(digests)
+            if digest not in self.present and self._is_right(digest)
+        ]
         for digest in right:
             self.settle(digest)
         return right
@@ -189,7 +201,10 @@ class Partial:
         """True when the chunk's bytes are right in every place where it occurs."""
         for index in self.manifest.distinct[digest]:
             found = hashlib.sha256()
-            if not hash_segments(self.tree, self.manifest, index, found.update) or found.hexdigest() != digest:
+            if (
+                not hash_segments(self.tree, self.manifest, index, found.update)
+                or found.hexdigest() != digest
+            ):
                 return False
         return True
 
@@ -238,7 +253,9 @@ class ChunkWriter:
             HashMismatchError: There are more bytes than the chunk has.
         """
         if self.received + len(block) > self.size_bytes:
-            raise HashMismatchError(f"Chunk {self.digest} is longer than {self.size_bytes} bytes.", subject=self.digest)
+            raise HashMismatchError(
+                f"Chunk {self.digest} is longer than {self.size_bytes} bytes.", subject=self.digest
+            )
         self._hash.update(block)
         with storage_errors(self._partial.tree, "writing a chunk"):
             for segments in self._places:
@@ -260,7 +277,8 @@ class ChunkWriter:
         found = self._hash.hexdigest()
         if self.received != self.size_bytes or found != self.digest:
             raise HashMismatchError(
-                f"Chunk {self.digest} arrived as {found} ({self.received} of {self.size_bytes} bytes).", subject=self.digest
+                f"Chunk {self.digest} arrived as {found} ({self.received} of {self.size_bytes} bytes).",
+                subject=self.digest,
             )
 
     @property

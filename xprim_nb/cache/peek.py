@@ -41,7 +41,10 @@ def peek_installed(ref: ModelRef, root: Path, verified: VerifiedManifest) -> Pee
     for file in verified.manifest.files:
         if not file.path.endswith(_SUFFIXES):
             continue
-        with storage_errors(root / file.path, "reading"), (root / file.path).open("rb", buffering=0) as opened:
+        with (
+            storage_errors(root / file.path, "reading"),
+            (root / file.path).open("rb", buffering=0) as opened,
+        ):
 
             def read(offset: int, length: int, /, fd: int = opened.fileno()) -> bytes:
                 nonlocal read_bytes
@@ -79,7 +82,9 @@ async def peek_remote(
 class _ChunkReader:
     """Reads a model's files through its chunks, fetching each once. Made on the loop, read from threads."""
 
-    def __init__(self, manifest: Manifest, layout: Layout, client: RegistryClient, local: LocalChunks) -> None:
+    def __init__(
+        self, manifest: Manifest, layout: Layout, client: RegistryClient, local: LocalChunks
+    ) -> None:
         self._manifest, self._layout = manifest, layout
         self._client, self._local = client, local
         self._loop = asyncio.get_running_loop()
@@ -96,7 +101,9 @@ class _ChunkReader:
         length = min(length, self._manifest.sizes[number] - begin)
         path = self._layout.chunks / digest
         if not path.is_file() or path.stat().st_size != self._manifest.sizes[number]:
-            asyncio.run_coroutine_threadsafe(self._fetch(digest, self._manifest.sizes[number]), self._loop).result()
+            asyncio.run_coroutine_threadsafe(
+                self._fetch(digest, self._manifest.sizes[number]), self._loop
+            ).result()
         with storage_errors(path, "reading"), path.open("rb") as file:
             file.seek(begin)
             return file.read(length)

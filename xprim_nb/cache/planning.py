@@ -56,7 +56,9 @@ def plan_pull(
             sums["repeated"] += size * (len(indices) - 1)
         counts[kind] += 1
         sums[kind] += whole
-    status: PlanStatus = "install" if installed is None or installed.manifest_hash == verified.digest else "update"
+    status: PlanStatus = (
+        "install" if installed is None or installed.manifest_hash == verified.digest else "update"
+    )
     return PullPlan(
         ref=ref,
         manifest_hash=verified.digest,

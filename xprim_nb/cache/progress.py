@@ -100,7 +100,8 @@ class Meter:
             chunks_completed=self._chunks.total(),
             bytes_total=total,
             bytes_completed=done,
-            bytes_network=self._network + sum(each.total_received - was for each, was in self._fetching.items()),
+            bytes_network=self._network
+            + sum(each.total_received - was for each, was in self._fetching.items()),
             bytes_in_flight=min(in_flight, left),
             bytes_reused=self._bytes["present"] + self._bytes["local"],
             current_file=self._file,
@@ -179,4 +180,3 @@ async def telling(
         tell()
         if calls:
             await asyncio.wait(tuple(calls), timeout=_LAST_CALL_S)
-

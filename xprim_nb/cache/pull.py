@@ -114,7 +114,9 @@ class Puller:
                 the old version is untouched, and the same call goes on from there.
         """
         if not 1 <= concurrency <= MAX_CONCURRENCY:
-            raise ConfigError(f"concurrency is {concurrency}, and must be 1 to {MAX_CONCURRENCY}.", subject="concurrency")
+            raise ConfigError(
+                f"concurrency is {concurrency}, and must be 1 to {MAX_CONCURRENCY}.", subject="concurrency"
+            )
         meter = Meter(ref)
         async with telling(meter, self._events, progress):
             offer = await self._offer(ref)  # 1
@@ -128,12 +130,21 @@ class Puller:
 
             async with locked(self._layout.ref_lock(ref), waits):
                 meter.waiting_for = ""
-                pulled = await self._pull_locked(ref, offer, verified, force=force, concurrency=concurrency, meter=meter)
+                pulled = await self._pull_locked(
+                    ref, offer, verified, force=force, concurrency=concurrency, meter=meter
+                )
         self._events.publish(ModelInstalled(ref, pulled.model.manifest_hash, pulled.status))
         return pulled
 
     async def _pull_locked(
-        self, ref: ModelRef, offer: _Offer, verified: VerifiedManifest, *, force: bool, concurrency: int, meter: Meter
+        self,
+        ref: ModelRef,
+        offer: _Offer,
+        verified: VerifiedManifest,
+        *,
+        force: bool,
+        concurrency: int,
+        meter: Meter,
     ) -> Pulled:
         await settled(self._installer.recover, ref)
         installed = await settled(self._store.find, ref)
@@ -180,7 +191,9 @@ class Puller:
         if notice is not None:
             warnings.append(notice.message)
         if answer.stale:
-            warnings.append(f"The registry could not be asked; its answer is {answer.age_s:.0f} s old: {answer.why_stale}")
+            warnings.append(
+                f"The registry could not be asked; its answer is {answer.age_s:.0f} s old: {answer.why_stale}"
+            )
             if found is not None:
                 return _Offer(found.manifest_hash, ref.version, checked=False, warnings=tuple(warnings))
         return _Offer(model.manifest_hash, model.alias_of or ref.version, not answer.stale, tuple(warnings))
@@ -197,7 +210,11 @@ class Puller:
         partial: Partial,
         local: LocalChunks,
     ) -> PullPlan:
-        found = {digest: local.source_of(digest) for digest in verified.manifest.distinct if digest not in partial.present}
+        found = {
+            digest: local.source_of(digest)
+            for digest in verified.manifest.distinct
+            if digest not in partial.present
+        }
         return plan_pull(
             ref,
             verified,
@@ -232,9 +249,12 @@ class Puller:
         self, ref: ModelRef, verified: VerifiedManifest, offer: _Offer, meter: Meter
     ) -> InstalledModel | None:
         """The model, when its directory holds exactly this manifest's bytes already: only its name was missing,
-        or a forced pull found nothing wrong."""
+        or a forced pull found nothing wrong.
+        """
         directory = self._layout.model_dir(ref)
-        if manifest_digest(self._layout, directory) != verified.digest or wrong_chunks(directory, verified.manifest):
+        if manifest_digest(self._layout, directory) != verified.digest or wrong_chunks(
+            directory, verified.manifest
+        ):
             return None
         meter.begin(verified.manifest, set(verified.manifest.distinct))
         self._index.add(ref, verified)

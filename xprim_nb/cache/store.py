@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -79,7 +79,9 @@ class Store:
         raise NotInstalledError(
             f"{ref} is not installed.",
             subject=str(ref),
-            hint=f"Installed versions: {', '.join(versions)}." if versions else f"Install it: `xprim models pull {ref}`.",
+            hint=f"Installed versions: {', '.join(versions)}."
+            if versions
+            else f"Install it: `xprim models pull {ref}`.",
         )
 
     def get_entry(self, ref: ModelRef) -> InstalledModel:
@@ -102,7 +104,7 @@ class Store:
             "manifest_hash": manifest.digest,
             "total_size": manifest.manifest.total_size,
             "file_count": len(manifest.manifest.files),
-            "installed_at": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "installed_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             **extra,
         }
 
@@ -196,7 +198,7 @@ class Store:
                 found = read_manifest(self._layout, path.parent.parent)
             except XprimError:
                 continue
-            when = datetime.fromtimestamp(path.stat().st_mtime, timezone.utc)
+            when = datetime.fromtimestamp(path.stat().st_mtime, UTC)
             document.setdefault(ref.group, {}).setdefault(ref.model, {})[ref.version] = {
                 "manifest_hash": found.digest,
                 "total_size": found.manifest.total_size,
@@ -270,4 +272,4 @@ def _entry(document: Document, ref: ModelRef) -> Any:  # noqa: ANN401  # checked
 
 def _time(text: str) -> datetime:
     when = datetime.fromisoformat(text)
-    return when.astimezone(timezone.utc) if when.tzinfo else when.replace(tzinfo=timezone.utc)
+    return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)

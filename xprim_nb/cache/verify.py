@@ -31,7 +31,10 @@ def wrong_chunks(root: Path, manifest: Manifest) -> dict[int, Digest]:
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         verdicts = list(pool.map(wrong, range(len(manifest.chunks))))
     bad = {number for number, is_wrong in enumerate(verdicts) if is_wrong}
-    return {number: Digest(manifest.chunks[number]) for number in sorted(bad | set(_ends_of_odd_files(root, manifest)))}
+    return {
+        number: Digest(manifest.chunks[number])
+        for number in sorted(bad | set(_ends_of_odd_files(root, manifest)))
+    }
 
 
 def _ends_of_odd_files(root: Path, manifest: Manifest) -> list[int]:

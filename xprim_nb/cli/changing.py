@@ -137,7 +137,9 @@ def _remove_all(session: Session, model: ModelRef, *, ask: bool) -> Sequence[Rem
         freed = words.size(sum(each.total_size for each in found))
         if found:
             question = f"Remove {words.count(len(found), 'version')} of {model} ({freed})?"
-            click.confirm(question, abort=True, err=True)
+            if not click.confirm(question, err=True):
+                session.note("nothing was removed")
+                raise click.exceptions.Exit(1)
     return session.run(lambda manager: manager.remove_all(model.group, model.model))
 
 

@@ -31,6 +31,10 @@ __all__ = ["add", "facts_html", "facts_text", "handle_html", "handle_text", "pul
 _Facts: TypeAlias = Mapping[str, str]
 
 
+# Names and metadata come from a registry: in a terminal they must not move the cursor or ring.
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+
+
 class _Printer(Protocol):
     def text(self, obj: str) -> object: ...
 
@@ -207,6 +211,6 @@ def _shown_by(facts: Callable[[Any], _Facts], render: Callable[[_Facts], str]) -
 
 def _printer(text: Callable[[Any], str]) -> Callable[[Any, _Printer, bool], None]:
     def pretty(value: object, printer: _Printer, cycle: bool) -> None:
-        printer.text(text(value))
+        printer.text(text(value).translate(_CONTROL))
 
     return pretty

@@ -142,37 +142,38 @@ def publish(
     folder = scan_folder(source)
     _require_apart(folder.root, to)
     before = published_hash(to, ref, aliases, replace=replace)
-    data = to / "data"
-    layouts = [
-        _layout(file) if mode == "aligned" else FileLayout(file.path, file.size) for file in folder.files
-    ]
-    lengths = plan_chunks(layouts, chunk_size, mode)
-    with ObjectWriter(data, max(lengths, default=0), _admission(data, before, ref)) as writer:
-        chunks, digests = _store(folder.files, lengths, writer, progress)
-    manifest = _manifest(folder, chunks, lengths, digests, chunk_size)
+    admit = _admission(to / "data", before, ref)
+    manifest, writer = _write_chunks(folder, to / "data", chunk_size, mode, admit, progress)
     if before not in (None, manifest.digest):
         raise other_bytes(ref)
     folder.require_unchanged()
-    with storage_errors(data, "writing"):
-        if not is_whole(data / manifest.digest, len(manifest.raw)):
-            write_atomic(data / manifest.digest, manifest.raw)
-        sync_dir(data)
-    total = sum(lengths)
+    _write_manifest(to / "data", manifest)
+    total = manifest.manifest.total_size
     updated = name_version(
         to, ref, manifest.digest, total, aliases=aliases, metadata=metadata, replace=replace
     )
-    _log.info(
-        "published %s", ref, extra={"ref": str(ref), "digest": manifest.digest, "new": writer.new_count}
-    )
+    _log.info("published %s", ref, extra={"ref": str(ref), "new_bytes": writer.new_bytes, "updated": updated})
+    return _result(ref, folder, manifest, writer, tuple(each.version for each in aliases), updated=updated)
+
+
+def _result(
+    ref: ModelRef,
+    folder: Folder,
+    manifest: VerifiedManifest,
+    writer: ObjectWriter,
+    aliases: tuple[str, ...],
+    *,
+    updated: bool,
+) -> Published:
     return Published(
         ref=ref,
         manifest_hash=manifest.digest,
-        total_size=total,
+        total_size=manifest.manifest.total_size,
         files=len(folder.files),
-        chunks_total=len(chunks),
+        chunks_total=len(manifest.manifest.chunks),
         chunks_new=writer.new_count,
         bytes_new=writer.new_bytes,
-        aliases=tuple(each.version for each in aliases),
+        aliases=aliases,
         updated=updated,
         skipped=folder.skipped,
     )
@@ -242,6 +243,31 @@ def _admission(data: Path, before: Digest | None, ref: ModelRef) -> Callable[[Di
     return admit
 
 
+def _write_chunks(
+    folder: Folder,
+    data: Path,
+    chunk_size: int,
+    mode: ChunkMode,
+    admit: Callable[[Digest], None],
+    progress: Callable[[PublishProgress], None] | None,
+) -> tuple[VerifiedManifest, ObjectWriter]:
+    """Put the chunks of the folder in place; the manifest that lists them is not written yet."""
+    layouts = [
+        _layout(file) if mode == "aligned" else FileLayout(file.path, file.size) for file in folder.files
+    ]
+    lengths = plan_chunks(layouts, chunk_size, mode)
+    with ObjectWriter(data, max(lengths, default=0), admit) as writer:
+        chunks, digests = _store(folder.files, lengths, writer, progress)
+    return _manifest(folder, chunks, lengths, digests, chunk_size), writer
+
+
+def _write_manifest(data: Path, manifest: VerifiedManifest) -> None:
+    if not is_whole(data / manifest.digest, len(manifest.raw)):
+        write_atomic(data / manifest.digest, manifest.raw)
+    with storage_errors(data, "writing"):
+        sync_dir(data)  # the names of the chunks, too, before anything points at them
+
+
 class _Stream:
     """The bytes of the files, one file after the other, each read once. Owns one open file until `close`."""
 
@@ -288,8 +314,6 @@ class _Stream:
             self._end(opened)
 
     def _end(self, opened: FileIO) -> None:
-        if identity_of(os.fstat(opened.fileno())) != self._identity:
-            raise changed_error(self.current)
         self.digests.append(Digest(self._hash.hexdigest()))
         self.close()
 

@@ -37,6 +37,8 @@ _ASK_AGAIN = "no-cache"
 _READ_BYTES = 1 << 20
 # Who is still downloading when the server is stopped can resume elsewhere.
 _GOODBYE_S = 3
+# A classroom that is told to start at once: each pull opens several connections.
+_BACKLOG = 512
 _BIND_FAULTS = {
     errno.EADDRINUSE: ("is taken by another program", "Choose another port; 0 takes a free one."),
     errno.EACCES: ("is not allowed", "Choose a port above 1023."),
@@ -204,13 +206,13 @@ def serve(
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
+        if not 0 <= port <= 0xFFFF:
+            raise OSError("ports are 0 to 65535")
         family, *_, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        return socket.create_server(address[:2], family=family, backlog=512)
-    except (OSError, OverflowError) as error:
-        code = error.errno if isinstance(error, OSError) else None
-        fault, hint = _BIND_FAULTS.get(
-            code or 0, (f"cannot be had: {error}", "Choose another address or port.")
-        )
+        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+    except OSError as error:
+        unknown = f"cannot be had: {error}", "Choose another address or port."
+        fault, hint = _BIND_FAULTS.get(error.errno or 0, unknown)
         raise ConfigError(f"{host} port {port} {fault}.", subject=f"{host}:{port}", hint=hint) from error

@@ -8,21 +8,37 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 from xprim_nb.config import mask_url
 from xprim_nb.errors import HashMismatchError
 from xprim_nb.registry.sources.contract import SourceError
 
-__all__ = ["MAX_REDIRECTS", "Body", "judge_body", "origin", "redirect_target", "refuse_status", "request_headers"]
+__all__ = [
+    "MAX_REDIRECTS",
+    "Body",
+    "clean_url",
+    "judge_body",
+    "origin",
+    "redirect_target",
+    "refuse_status",
+    "request_headers",
+    "shown_url",
+    "whole_number",
+]
 
 MAX_REDIRECTS = 5
 _REDIRECTS = {301, 302, 303, 307, 308}
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)\Z")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)\Z", re.ASCII)
+_UNSATISFIED = re.compile(r"bytes \*/(\d{1,18})\Z", re.ASCII)
+# Longer numbers are no lengths of anything, and Python refuses to read the longest of them.
+_NUMBER = re.compile(r"\d{1,18}\Z", re.ASCII)
 # A server that asks for more is treated as down for now; the user can come back.
 _MAX_RETRY_AFTER_S = 60.0
+# RFC 3986: what may stand in a path or query as it is; a '%' is an escape already.
+_URL_CHARACTERS = "%/:?@!$&'()*+,;=~-._[]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +49,41 @@ class Body:
     length: int
 
 
+def clean_url(url: str) -> str:
+    """The URL as it may stand in a request, without a fragment.
+
+    Raises:
+        ValueError: It names no host, or a port that is none.
+
+    >>> clean_url("http://example.org/my models#top")
+    'http://example.org/my%20models'
+    """
+    parts = urlsplit(url)
+    if not parts.hostname or parts.port == 0:  # reading the port raises when it is no number
+        raise ValueError("it names no host, or no port")
+    path, query = (quote(text, safe=_URL_CHARACTERS) for text in (parts.path, parts.query))
+    return urlunsplit(parts._replace(path=path, query=query, fragment=""))
+
+
+def shown_url(url: str) -> str:
+    """The URL fit for a message: no password, and nothing of its query, which may be a signature.
+
+    >>> shown_url("https://cdn.example.org/data/ab?X-Signature=secret")
+    'https://cdn.example.org/data/ab?***'
+    """
+    before, asked, _ = mask_url(url).partition("?")
+    return f"{before}?***" if asked else before
+
+
 def origin(url: str) -> tuple[str, str, int]:
     """Scheme, host and port: what credentials belong to."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def whole_number(text: str) -> int | None:
+    """The number of bytes that a header names; None when it names none."""
+    return int(text) if _NUMBER.match(text) else None
 
 
 def request_headers(received: int = 0) -> dict[str, str]:
@@ -56,13 +103,17 @@ def redirect_target(url: str, status: int, headers: Mapping[str, str]) -> str | 
     """
     if status not in _REDIRECTS:
         return None
-    target = urljoin(url, headers.get("location") or "")
-    if not headers.get("location") or urlsplit(target).scheme not in ("http", "https"):
-        raise SourceError(f"{mask_url(url)} redirects to nowhere.", subject=mask_url(url), status=status, retryable=False)
+    shown, location = shown_url(url), headers.get("location") or ""
+    try:
+        target = clean_url(urljoin(url, location))
+    except ValueError:
+        target = ""
+    if not location or urlsplit(target).scheme not in ("http", "https"):
+        raise SourceError(f"{shown} redirects to nowhere.", subject=shown, status=status, retryable=False)
     if urlsplit(url).scheme == "https" and urlsplit(target).scheme == "http":
         raise SourceError(
-            f"{mask_url(url)} redirects from https to http.",
-            subject=mask_url(url),
+            f"{shown} redirects from https to http.",
+            subject=shown,
             status=status,
             retryable=False,
             hint="Bytes would still be verified, but not confidential: use the http URL if that is meant.",
@@ -87,8 +138,8 @@ def refuse_status(url: str, status: int, headers: Mapping[str, str]) -> None:
         429: "The registry asks to slow down: lower the concurrency or try again later.",
     }
     raise SourceError(
-        f"{mask_url(url)} answered {status}.",
-        subject=mask_url(url),
+        f"{shown_url(url)} answered {status}.",
+        subject=shown_url(url),
         hint=hints.get(status, ""),
         retryable=retryable,
         status=status,
@@ -96,37 +147,52 @@ def refuse_status(url: str, status: int, headers: Mapping[str, str]) -> None:
     )
 
 
-def judge_body(url: str, status: int, headers: Mapping[str, str], received: int, size_bytes: int) -> Body:
+def judge_body(
+    url: str, status: int, headers: Mapping[str, str], received: int, size_bytes: int
+) -> Body | None:
     """How to read the answer to a request for a chunk of `size_bytes`, of which `received` are here.
+
+    None when the server cannot go on at `received`: the chunk is to be asked for from its first byte.
 
     Raises:
         SourceError: The status is an error, or the answer is to another question.
-        HashMismatchError: The body announces another length than the chunk has.
+        HashMismatchError: The object has another length than the chunk.
     """
-    shown = mask_url(url)
+    shown = shown_url(url)
+    ranged = headers.get("content-range", "")
     if status == 416 and received:
-        raise SourceError(f"{shown} refuses to go on at byte {received}.", subject=shown, status=status)
+        unsatisfied = _UNSATISFIED.match(ranged)
+        _require_length(shown, int(unsatisfied[1]) if unsatisfied else None, size_bytes)
+        return None
     refuse_status(url, status, headers)
     encoding = headers.get("content-encoding", "identity").lower()
     if encoding not in ("", "identity"):
         raise SourceError(
-            f"{shown} is served with Content-Encoding {encoding}, although identity was asked for.",
+            f"{shown} is served with Content-Encoding {encoding[:40]!r}, although identity was asked for.",
             subject=shown,
             retryable=False,
             hint="Switch off compression for data/ on the server.",
         )
     begin = 0
     if status == 206:
-        found = _CONTENT_RANGE.match(headers.get("content-range", ""))
+        found = _CONTENT_RANGE.match(ranged)
+        if found is not None and found[3] != "*":
+            _require_length(shown, int(found[3]), size_bytes)
         if found is None or int(found[1]) != received or int(found[2]) != size_bytes - 1:
-            raise SourceError(f"{shown} sent another range than asked for.", subject=shown, status=status)
+            if received:
+                return None
+            raise SourceError(f"{shown} sent a part where all was asked for.", subject=shown, status=status)
         begin = received
-    announced = headers.get("content-length", "")
-    if announced.isascii() and announced.isdigit() and int(announced) != size_bytes - begin:
-        raise HashMismatchError(
-            f"{shown} announces {int(announced)} bytes where the chunk has {size_bytes - begin}.", subject=shown
-        )
+    announced = whole_number(headers.get("content-length", ""))
+    _require_length(shown, None if announced is None else announced + begin, size_bytes)
     return Body(restart=begin == 0, length=size_bytes - begin)
+
+
+def _require_length(shown: str, length: int | None, size_bytes: int) -> None:
+    if length is not None and length != size_bytes:
+        raise HashMismatchError(
+            f"{shown} has {length} bytes where the chunk has {size_bytes}.", subject=shown
+        )
 
 
 def _retry_after_s(text: str) -> float | None:
@@ -134,8 +200,8 @@ def _retry_after_s(text: str) -> float | None:
         return min(float(text), _MAX_RETRY_AFTER_S)
     try:
         when = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     if when.tzinfo is None:
-        when = when.replace(tzinfo=timezone.utc)
-    return min(max((when - datetime.now(timezone.utc)).total_seconds(), 0.0), _MAX_RETRY_AFTER_S)
+        when = when.replace(tzinfo=UTC)
+    return min(max((when - datetime.now(UTC)).total_seconds(), 0.0), _MAX_RETRY_AFTER_S)

@@ -56,7 +56,9 @@ class DirectorySource:
 
     def _object(self, digest: str) -> Path:
         if not is_digest(digest):
-            raise RegistryError(f"{digest!r:.100} is no digest, and so no object's name.", subject=digest[:100])
+            raise RegistryError(
+                f"{digest!r:.100} is no digest, and so no object's name.", subject=digest[:100]
+            )
         return self.root / "data" / digest
 
     def _index(self, etag: str) -> Document:

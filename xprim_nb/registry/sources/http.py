@@ -11,9 +11,10 @@ import asyncio
 import base64
 import contextlib
 import functools
+import re
 import ssl
 import urllib.request
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -23,20 +24,31 @@ import httpx2
 from xprim_nb._hashing import is_digest
 from xprim_nb._threads import Lanes, settled
 from xprim_nb.config import MAX_CONCURRENCY, mask_url
-from xprim_nb.errors import ConfigError, RegistryError
+from xprim_nb.errors import ConfigError, MissingExtraError, RegistryError, XprimError
 from xprim_nb.registry.manifest import MAX_DOCUMENT_BYTES
 from xprim_nb.registry.sources.answers import (
     MAX_REDIRECTS,
+    Body,
+    clean_url,
     judge_body,
     origin,
     redirect_target,
     refuse_status,
     request_headers,
+    shown_url,
+    whole_number,
 )
-from xprim_nb.registry.sources.contract import ChunkSink, Document, SourceError, SourceStalledError
+from xprim_nb.registry.sources.contract import ChunkSink, Document, SourceError
+from xprim_nb.registry.sources.failures import failure
 from xprim_nb.registry.sources.wire import StopToken, Wire, WireOptions
 
 __all__ = ["AsyncClientLike", "HttpOptions", "HttpSource"]
+
+# RFC 9110 §5.1, §5.5: a token; printable characters, no space at the ends.
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
+_HEADER_VALUE = re.compile(r"([\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?)?\Z")
+# httpx2 tells a refused CONNECT in words only.
+_TUNNEL_REFUSED = re.compile(r"(\d{3})\b")
 
 
 class AsyncClientLike(Protocol):
@@ -45,7 +57,10 @@ class AsyncClientLike(Protocol):
     def stream(
         self, method: str, url: str, *, headers: Mapping[str, str], follow_redirects: bool
     ) -> contextlib.AbstractAsyncContextManager[Any]:
-        """Send a request; the response has `status_code`, `headers`, `aiter_bytes()` and `aiter_raw()`."""
+        """Send a request; the response has `status_code`, `headers`, `aiter_bytes()` and `aiter_raw()`.
+
+        What goes wrong is raised as one of `httpx2`'s errors or as an `OSError`.
+        """
         ...
 
 
@@ -69,21 +84,26 @@ class HttpSource:
         client: Carries everything, chunks included, when given.
 
     Raises:
-        ConfigError: The URL has no host, or the CA bundle cannot be read (at first use).
+        ConfigError: The URL or a header cannot be used; at first use, the proxy or the CA bundle.
+        MissingExtraError: The proxy needs the extra `socks` (at first use).
     """
 
-    def __init__(self, base_url: str, options: HttpOptions | None = None, client: AsyncClientLike | None = None) -> None:
+    def __init__(
+        self, base_url: str, options: HttpOptions | None = None, client: AsyncClientLike | None = None
+    ) -> None:
         self._options = options or HttpOptions()
-        self.url = mask_url(base_url).rstrip("/")
-        parts = urlsplit(base_url)
-        if not parts.hostname:
-            raise ConfigError(f"{self.url!r} names no host.", subject="registry_url")
-        bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="")
-        self._base = urlunsplit(bare).rstrip("/")
-        self._headers = dict(self._options.headers)
-        if parts.username is not None:
+        self.url = shown_url(base_url).rstrip("/")
+        try:
+            parts = urlsplit(clean_url(base_url))
+        except ValueError as error:
+            raise ConfigError(f"{self.url!r} is no usable URL: {error}.", subject="registry_url") from error
+        if parts.query:
+            raise ConfigError(f"{self.url!r} has a query, and can be no base URL.", subject="registry_url")
+        self._base = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
+        self._headers = _checked_headers(self._options.headers)
+        if parts.username is not None and "authorization" not in map(str.lower, self._headers):
             pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-            self._headers.setdefault("Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}")
+            self._headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
         self._injected = client
         self._own: dict[str, httpx2.AsyncClient] = {}
         self._lanes: Lanes | None = None
@@ -104,7 +124,9 @@ class HttpSource:
 
     async def index(self, etag: str = "", last_modified: str = "") -> Document:
         """See `Source.index`; the validators are HTTP's own."""
-        validators = {"If-None-Match": etag} if etag else {"If-Modified-Since": last_modified} if last_modified else {}
+        validators = (
+            {"If-None-Match": etag} if etag else {"If-Modified-Since": last_modified} if last_modified else {}
+        )
         url = f"{self._base}/models.json"
         async with self._exchange(url, {"User-Agent": "xprim-nb", **validators}) as response:
             if response.status_code == 304 and validators:
@@ -140,80 +162,113 @@ class HttpSource:
 
     async def _chunk_by_wire(self, url: str, sink: ChunkSink, lanes: Lanes) -> None:
         stop = StopToken()
-        headers = request_headers(sink.received)
-        work = functools.partial(self._wire.fetch, url, headers, sink, stop)
+        work = functools.partial(self._wire.fetch, url, sink, stop)
         running = asyncio.get_running_loop().run_in_executor(lanes.threads, work)
         try:
             await asyncio.shield(running)
         except asyncio.CancelledError:
             stop.stop()
-            running.add_done_callback(lambda done: done.cancelled() or done.exception())
+            running.cancel()  # takes it out of the line, if it still stands there
             raise
 
     async def _chunk_by_client(self, url: str, sink: ChunkSink) -> None:
-        async with self._exchange(url, request_headers(sink.received)) as response:
-            body = judge_body(url, response.status_code, response.headers, sink.received, sink.size_bytes)
-            if body.restart and sink.received:
-                sink.restart()
-            async for block in self._unstalled(url, response.aiter_raw()):
-                if sink.received + len(block) > sink.size_bytes:
-                    block = block[: sink.size_bytes - sink.received]  # noqa: PLW2901  # cut off what is too long
-                await settled(sink.write, memoryview(block))
-                if sink.received == sink.size_bytes:
-                    return
-        raise SourceError(
-            f"{mask_url(url)} broke off after {sink.received} of {sink.size_bytes} bytes.", subject=mask_url(url)
-        )
+        body: Body | None = None
+        while body is None:  # at most twice: from the first byte on there is no range to be refused
+            async with self._exchange(url, request_headers(sink.received)) as response:
+                body = judge_body(url, response.status_code, response.headers, sink.received, sink.size_bytes)
+                if (body is None or body.restart) and sink.received:
+                    sink.restart()
+                if body is not None:
+                    await self._read_body(url, response, sink)
+
+    async def _read_body(self, url: str, response: Any, sink: ChunkSink) -> None:  # noqa: ANN401  # no type
+        async with contextlib.aclosing(self._unstalled(response.aiter_raw())) as blocks:
+            while sink.received < sink.size_bytes:
+                block = await anext(blocks, b"")
+                if not block:
+                    raise SourceError(
+                        f"{shown_url(url)} broke off after {sink.received} of {sink.size_bytes} bytes.",
+                        subject=shown_url(url),
+                    )
+                # Cut off what is too long.
+                await settled(sink.write, memoryview(block)[: sink.size_bytes - sink.received])
+            if "content-length" in response.headers:
+                await anext(blocks, None)  # the end, without which the client gives up the connection
 
     @contextlib.asynccontextmanager
     async def _exchange(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[Any]:
         """The final response for a URL, redirects followed; foreign errors leave as `SourceError`."""
         try:
             for _ in range(MAX_REDIRECTS + 1):
-                client = self._injected or self._client(urlsplit(url).scheme)
-                sent = {**headers, **self._headers_for(url)}
-                async with client.stream("GET", url, headers=sent, follow_redirects=False) as response:
+                async with contextlib.AsyncExitStack() as stack:
+                    response = await stack.enter_async_context(self._begun(url, headers))
                     target = redirect_target(url, response.status_code, response.headers)
                     if target is None:
                         yield response
                         return
                 url = target
-        except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, ssl.SSLError) as error:
+        except XprimError:  # the sink's and the judge's own words; some of them are OSErrors too
+            raise
+        except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, OSError, UnicodeError) as error:
             raise _translated(url, error) from error
-        raise SourceError(f"{mask_url(url)} redirects in circles.", subject=mask_url(url), retryable=False)
+        raise SourceError(f"{shown_url(url)} redirects in circles.", subject=shown_url(url), retryable=False)
+
+    @contextlib.asynccontextmanager
+    async def _begun(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[Any]:
+        """One response. Waiting for its head is limited too: an injected client may wait for ever."""
+        client = self._injected or self._client(url)
+        sent = {**headers, **self._headers_for(url)}
+        asked = client.stream("GET", url, headers=sent, follow_redirects=False)
+        async with contextlib.AsyncExitStack() as stack:
+            async with asyncio.timeout(self._options.connect_timeout_s + self._options.stall_timeout_s):
+                response = await stack.enter_async_context(asked)
+            yield response
 
     async def _read_small(self, url: str, response: Any) -> bytes:  # noqa: ANN401  # injected clients have no type
         refuse_status(url, response.status_code, response.headers)
         parts: list[bytes] = []
-        size = 0
-        async for block in self._unstalled(url, response.aiter_bytes()):
-            size += len(block)
-            if size > MAX_DOCUMENT_BYTES:
-                raise RegistryError(f"{mask_url(url)} is larger than {MAX_DOCUMENT_BYTES} bytes.", subject=mask_url(url))
-            parts.append(block)
+        size = whole_number(response.headers.get("content-length", "")) or 0
+        if size <= MAX_DOCUMENT_BYTES:
+            size = 0
+            async with contextlib.aclosing(self._unstalled(response.aiter_bytes())) as blocks:
+                async for block in blocks:
+                    size += len(block)
+                    if size > MAX_DOCUMENT_BYTES:
+                        break
+                    parts.append(block)
+        if size > MAX_DOCUMENT_BYTES:
+            shown = shown_url(url)
+            raise RegistryError(f"{shown} is larger than {MAX_DOCUMENT_BYTES} bytes.", subject=shown)
         return b"".join(parts)
 
-    async def _unstalled(self, url: str, blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The blocks, or `SourceStalledError` when none comes for too long (injected clients may wait for ever)."""
+    async def _unstalled(self, blocks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+        """The blocks, or `TimeoutError` when none comes for too long (injected clients may wait for ever)."""
         while True:
-            try:
-                async with asyncio.timeout(self._options.stall_timeout_s):
-                    block = await anext(blocks, None)
-            except TimeoutError as error:
-                raise SourceStalledError(f"{mask_url(url)}: nothing came for too long.", subject=mask_url(url)) from error
+            async with asyncio.timeout(self._options.stall_timeout_s):
+                block = await anext(blocks, None)
             if block is None:
                 return
-            yield block
+            if block:
+                yield block
 
-    def _client(self, scheme: str) -> httpx2.AsyncClient:
+    def _client(self, url: str) -> httpx2.AsyncClient:
         """One client a scheme: loading the trusted certificates takes 50 ms, which plain HTTP need not pay."""
+        scheme = urlsplit(url).scheme
         if scheme not in self._own:
+            secure = scheme == "https" or self._proxy_for(url).startswith("https")
+            context = self._ssl_context() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             silence = self._options.stall_timeout_s
-            self._own[scheme] = httpx2.AsyncClient(
-                verify=self._ssl_context() if scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-                proxy=self._options.proxy,
-                timeout=httpx2.Timeout(silence, connect=self._options.connect_timeout_s),
-            )
+            try:
+                self._own[scheme] = httpx2.AsyncClient(
+                    verify=context,
+                    proxy=self._options.proxy,
+                    timeout=httpx2.Timeout(silence, connect=self._options.connect_timeout_s),
+                )
+            except ImportError as error:
+                raise MissingExtraError.for_extra("socks", "A SOCKS proxy") from error
+            except (ValueError, httpx2.InvalidURL) as error:  # its words may hold the proxy's password
+                shown = mask_url(self._proxy_for(url))
+                raise ConfigError(f"The proxy {shown!r} cannot be used.", subject="proxy") from error
         return self._own[scheme]
 
     def _own_lanes(self) -> Lanes:
@@ -223,7 +278,9 @@ class HttpSource:
 
     def _object(self, digest: str) -> str:
         if not is_digest(digest):
-            raise RegistryError(f"{digest!r:.100} is no digest, and so no object's name.", subject=digest[:100])
+            raise RegistryError(
+                f"{digest!r:.100} is no digest, and so no object's name.", subject=digest[:100]
+            )
         return f"{self._base}/data/{digest}"
 
     def _headers_for(self, url: str) -> Mapping[str, str]:
@@ -236,29 +293,50 @@ class HttpSource:
         parts = urlsplit(url)
         known = urllib.request.getproxies()
         proxy = known.get(parts.scheme) or known.get("all") or ""
-        if not proxy or urllib.request.proxy_bypass(parts.hostname or ""):
+        names = (parts.hostname or "", parts.netloc.rpartition("@")[2])  # NO_PROXY may name a port, too
+        if not proxy or any(map(urllib.request.proxy_bypass, names)):
             return ""
         return proxy if "://" in proxy else f"http://{proxy}"
 
     @functools.cached_property
     def _context(self) -> ssl.SSLContext:
         verify = self._options.verify
-        if isinstance(verify, str):
-            try:
+        try:
+            if isinstance(verify, str):
                 return ssl.create_default_context(cafile=verify)
-            except OSError as error:
-                raise ConfigError(f"The CA bundle {verify!r} cannot be read: {error}.", subject="verify") from error
-        return httpx2.create_ssl_context(verify)
+            return httpx2.create_ssl_context(verify)
+        except OSError as error:
+            named = repr(verify) if isinstance(verify, str) else "that SSL_CERT_FILE or SSL_CERT_DIR names"
+            raise ConfigError(f"The CA bundle {named} cannot be read: {error}.", subject="verify") from error
 
     def _ssl_context(self) -> ssl.SSLContext:
         return self._context
 
 
+def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers, fit to be sent: a client's own complaint would quote the value, which is a secret.
+
+    Raises:
+        ConfigError: A name or a value has characters that cannot stand in a header.
+    """
+    for name, value in headers.items():
+        if not _HEADER_NAME.match(name):
+            raise ConfigError(f"{name!r} is no name of a header.", subject="headers")
+        if not _HEADER_VALUE.match(value):
+            raise ConfigError(
+                f"The value of the header {name} cannot be sent.",
+                subject="headers",
+                hint="Only printable ASCII can: does it end in a line break, or a space?",
+            )
+    return dict(headers)
+
+
 def _translated(url: str, error: Exception) -> SourceError:
-    shown = mask_url(url)
-    if isinstance(error, httpx2.TimeoutException):
-        return SourceStalledError(f"{shown}: nothing came for too long.", subject=shown)
-    final = isinstance(error, (httpx2.InvalidURL, httpx2.UnsupportedProtocol)) or "CERTIFICATE" in str(error).upper()
-    return SourceError(
-        f"{shown} could not be fetched: {str(error) or type(error).__name__}.", subject=shown, retryable=not final
+    refused = _TUNNEL_REFUSED.match(str(error)) if isinstance(error, httpx2.ProxyError) else None
+    return failure(
+        url,
+        error,
+        stalled=isinstance(error, (httpx2.TimeoutException, TimeoutError)),
+        final=isinstance(error, (httpx2.InvalidURL, httpx2.UnsupportedProtocol, UnicodeError)),
+        proxy_status=int(refused[1]) if refused else None,
     )

@@ -11,7 +11,8 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.client
-import logging
+import io
+import re
 import socket
 import ssl
 import threading
@@ -22,21 +23,29 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from xprim_nb._hashing import BLOCK_BYTES, thread_buffer
-from xprim_nb.config import mask_url
+from xprim_nb._hashing import thread_buffer
 from xprim_nb.errors import HashMismatchError, XprimError
-from xprim_nb.registry.sources.answers import MAX_REDIRECTS, judge_body, redirect_target
-from xprim_nb.registry.sources.contract import ChunkSink, SourceError, SourceStalledError
+from xprim_nb.registry.sources.answers import (
+    MAX_REDIRECTS,
+    judge_body,
+    origin,
+    redirect_target,
+    request_headers,
+    shown_url,
+)
+from xprim_nb.registry.sources.contract import ChunkSink, SourceError
+from xprim_nb.registry.sources.failures import failure
 
 __all__ = ["StopToken", "StoppedError", "Wire", "WireOptions"]
 
-_log = logging.getLogger("xprim_nb.registry.wire")
-
-# A read should take about this long: long enough to be cheap, short enough for progress and cancellation.
+# How long a slow line may take to fill a block until the sink gets what is there: what is shown as progress is true.
 _READ_S = 0.05
-_SMALLEST_READ_BYTES = 16 << 10
 # The body of a redirect is read to keep the connection, unless it is longer than a page of text.
 _DRAIN_BYTES = 64 << 10
+# How a connection looks that the server closed while it was idle; with TLS it may be told in two more ways.
+_STALE = (ConnectionError, http.client.BadStatusLine, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+# http.client tells a refused CONNECT in words only.
+_TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (\d{3})\b")
 
 
 class StoppedError(Exception):
@@ -82,6 +91,18 @@ class StopToken:
                 raise StoppedError
             sink.write(block)
 
+    def restart(self, sink: ChunkSink) -> None:
+        """Let the sink forget what it took unless stopped.
+
+        Raises:
+            StoppedError: It was stopped.
+        """
+        with self._lock:
+            if self.stopped:
+                raise StoppedError
+            if sink.received:
+                sink.restart()
+
 
 class _Place(NamedTuple):
     scheme: str
@@ -116,39 +137,46 @@ class Wire:
         self._options = options
         self._lock = threading.Lock()
         self._idle: dict[_Place, list[http.client.HTTPConnection]] = defaultdict(list)
+        self._closed = False
 
-    def fetch(self, url: str, headers: Mapping[str, str], sink: ChunkSink, stop: StopToken) -> None:
-        """Feed the sink from `sink.received` on; blocks the calling thread. `headers` may hold a Range.
+    def fetch(self, url: str, sink: ChunkSink, stop: StopToken) -> None:
+        """Feed the sink from `sink.received` on; blocks the calling thread.
 
         Raises:
             SourceError: The try failed; what was received stays in the sink.
             HashMismatchError: The body has another length than the chunk.
             StoppedError: `stop` was called.
         """
+        stop.watch(None)
         for _ in range(MAX_REDIRECTS + 1):
-            with self._exchange(url, headers, stop) as response:
+            with self._exchange(url, request_headers(sink.received), stop) as response:
                 answered = {name.lower(): value for name, value in response.getheaders()}
                 target = redirect_target(url, response.status, answered)
-                if target is None:
-                    body = judge_body(url, response.status, answered, sink.received, sink.size_bytes)
-                    if body.restart and sink.received:
-                        sink.restart()
+                if target is not None:
+                    response.read(_DRAIN_BYTES)
+                    url = target
+                    continue
+                body = judge_body(url, response.status, answered, sink.received, sink.size_bytes)
+                if body is None or body.restart:
+                    stop.restart(sink)
+                if body is not None:
                     _read_body(response, url, sink, stop)
                     return
-                response.read(_DRAIN_BYTES)
-            url = target
-        raise SourceError(f"{mask_url(url)} redirects in circles.", subject=mask_url(url), retryable=False)
+        raise SourceError(f"{shown_url(url)} redirects in circles.", subject=shown_url(url), retryable=False)
 
     def close(self) -> None:
         """Close the idle connections; one in use closes when its transfer ends."""
         with self._lock:
+            self._closed = True
             connections = [each for idle in self._idle.values() for each in idle]
             self._idle.clear()
         for connection in connections:
             connection.close()
 
     @contextlib.contextmanager
-    def _exchange(self, url: str, headers: Mapping[str, str], stop: StopToken) -> Iterator[http.client.HTTPResponse]:
+    def _exchange(
+        self, url: str, headers: Mapping[str, str], stop: StopToken
+    ) -> Iterator[http.client.HTTPResponse]:
         """One request and its response; the connection is kept when the body was read to its end."""
         place = self._place(url)
         connection: http.client.HTTPConnection | None = None
@@ -158,11 +186,12 @@ class Wire:
             stop.watch(None)
             if response.isclosed() and not response.will_close:
                 with self._lock:
-                    self._idle[place].append(connection)
-                connection = None
+                    if not self._closed:
+                        self._idle[place].append(connection)
+                        connection = None
         except XprimError:  # the sink's and the judge's own words; some of them are OSErrors too
             raise
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, UnicodeError) as error:
             if stop.stopped:
                 raise StoppedError from error
             raise _translated(url, error) from error
@@ -178,9 +207,12 @@ class Wire:
         if known is not None:
             try:
                 return known, self._send(known, place, url, headers, stop)
-            except (ConnectionError, http.client.BadStatusLine):
+            except _STALE:
                 known.close()  # the server had closed the idle connection: no try is spent on that
                 stop.watch(None)
+            except BaseException:
+                known.close()
+                raise
         fresh = self._connect(place)
         try:
             return fresh, self._send(fresh, place, url, headers, stop)
@@ -207,9 +239,7 @@ class Wire:
         return connection.getresponse()
 
     def _place(self, url: str) -> _Place:
-        parts = urlsplit(url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        return _Place(parts.scheme, parts.hostname or "", port, self._options.proxy_for(url))
+        return _Place(*origin(url), self._options.proxy_for(url))
 
     def _connect(self, place: _Place) -> http.client.HTTPConnection:
         proxy = urlsplit(place.proxy)
@@ -223,32 +253,69 @@ class Wire:
                 connection.set_tunnel(place.host, place.port, _proxy_credentials(place.proxy))
         else:
             connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
-        connection.connect()
-        connection.sock.settimeout(self._options.stall_timeout_s)
+        try:
+            connection.connect()
+            connection.sock.settimeout(self._options.stall_timeout_s)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
 
 def _read_body(response: http.client.HTTPResponse, url: str, sink: ChunkSink, stop: StopToken) -> None:
-    """Read in windows that grow on a fast line and shrink on a slow one."""
-    window = _SMALLEST_READ_BYTES
+    first = True
     while sink.received < sink.size_bytes:
-        block = thread_buffer()[: min(window, sink.size_bytes - sink.received)]
-        began = time.monotonic()
-        got = response.readinto(block)
-        if got == 0:
+        if not _hand_on(response, sink, stop, first=first):
             raise SourceError(
-                f"{mask_url(url)} broke off after {sink.received} of {sink.size_bytes} bytes.", subject=mask_url(url)
+                f"{shown_url(url)} broke off after {sink.received} of {sink.size_bytes} bytes.",
+                subject=shown_url(url),
             )
-        stop.deliver(sink, block[:got])
-        took_s = time.monotonic() - began
-        if took_s < _READ_S / 2:
-            window = min(window * 2, BLOCK_BYTES)
-        elif took_s > _READ_S * 2:
-            window = max(window // 2, _SMALLEST_READ_BYTES)
-    if response.chunked and response.read(1):
-        raise HashMismatchError(f"{mask_url(url)} is longer than {sink.size_bytes} bytes.", subject=mask_url(url))
-    if response.chunked or response.length == 0:
+        first = False
+    if response.chunked:
+        with contextlib.suppress(OSError, http.client.HTTPException):  # the chunk is whole without its end
+            if response.read(1):
+                raise HashMismatchError(
+                    f"{shown_url(url)} is longer than {sink.size_bytes} bytes.", subject=shown_url(url)
+                )
+    elif response.length == 0:
         response.close()  # a body without an end of its own stays open: its connection is not used again
+
+
+def _hand_on(response: http.client.HTTPResponse, sink: ChunkSink, stop: StopToken, *, first: bool) -> bool:
+    """Give the sink a block, or what of it comes within `_READ_S`, or before an error; False at the body's end."""
+    block = thread_buffer()[: sink.size_bytes - sink.received]
+    filled, until = 0, time.monotonic() + _READ_S
+    try:
+        while filled < len(block):
+            got = _read_once(response, block[filled:], first=first)
+            if got == 0:
+                return False
+            filled, first = filled + got, False
+            if time.monotonic() >= until:
+                break
+        return True
+    finally:
+        if filled:
+            stop.deliver(sink, block[:filled])
+
+
+def _read_once(response: http.client.HTTPResponse, block: memoryview, *, first: bool) -> int:
+    """One read from the socket, straight into the block; 0 at the end of the body.
+
+    `HTTPResponse.readinto` would read on until the block is full, and lose what it has when the line breaks.
+    """
+    if response.isclosed():
+        return 0
+    if first or response.chunked:  # what came with the head lies in the response's own buffer
+        data = response.read1(min(len(block), io.DEFAULT_BUFFER_SIZE) if first else len(block))
+        block[: len(data)] = data
+        return len(data)
+    if response.length is not None:
+        block = block[: response.length]
+    got = response.fp.raw.readinto(block) or 0
+    if response.length is not None:
+        response.length -= got
+    return got
 
 
 def _proxy_credentials(proxy: str) -> dict[str, str]:
@@ -260,15 +327,11 @@ def _proxy_credentials(proxy: str) -> dict[str, str]:
 
 
 def _translated(url: str, error: Exception) -> SourceError:
-    shown = mask_url(url)
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return SourceError(
-            f"{shown}: the server's certificate is not trusted ({error.verify_message}).",
-            subject=shown,
-            retryable=False,
-            hint="Set SSL_CERT_FILE or Config(verify=<CA bundle>) to your organisation's certificates.",
-        )
-    if isinstance(error, TimeoutError):
-        return SourceStalledError(f"{shown}: nothing came for too long.", subject=shown)
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return SourceError(f"{shown} could not be fetched: {reason}.", subject=shown)
+    refused = _TUNNEL_REFUSED.match(str(error))
+    return failure(
+        url,
+        error,
+        stalled=isinstance(error, TimeoutError),
+        final=isinstance(error, (http.client.InvalidURL, UnicodeError)),
+        proxy_status=int(refused[1]) if refused else None,
+    )

@@ -10,12 +10,10 @@ Source: seeds/002 §Public API; spec 1 §Manager.
 from __future__ import annotations
 
 import asyncio
-import functools
-import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Self
 
 from xprim_nb import demo
 from xprim_nb._threads import settled
@@ -29,51 +27,27 @@ from xprim_nb.cache.prune import prune as prune_leftovers
 from xprim_nb.cache.pull import Puller
 from xprim_nb.cache.remove import Remover
 from xprim_nb.cache.store import Store
-from xprim_nb.cache.updates import check_models
 from xprim_nb.cache.values import (
     Exported,
-    InstalledModel,
     Peeked,
     Pruned,
     Pulled,
     PullPlan,
-    RemoteDetail,
     Removed,
-    UpdateCheck,
 )
 from xprim_nb.config import Config, mask_url
 from xprim_nb.events import EventHub, PullProgress
 from xprim_nb.logs import LogBridge, Logger
+from xprim_nb.manager.reading import Reading, at_home
 from xprim_nb.refs import ModelRef
 from xprim_nb.registry.client import RegistryClient
-from xprim_nb.registry.index import RemoteModel
-from xprim_nb.registry.listing import RemoteListing
-from xprim_nb.registry.manifest import FileEntry
 from xprim_nb.registry.opening import AsyncClientLike, open_sources
 from xprim_nb.registry.retry import RetryPolicy
 
 __all__ = ["Manager"]
 
-_log = logging.getLogger("xprim_nb.manager")
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
 
-
-def _at_home(
-    verb: Callable[Concatenate[Manager, _P], Coroutine[Any, Any, _T]],
-) -> Callable[Concatenate[Manager, _P], Coroutine[Any, Any, _T]]:
-    """Run a verb on the loop that entered the manager, whichever loop or thread awaits it."""
-
-    async def at_home(self: Manager, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        home = self._require_open()
-        if asyncio.get_running_loop() is home:
-            return await verb(self, *args, **kwargs)
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(verb(self, *args, **kwargs), home))
-
-    return functools.update_wrapper(at_home, verb)
-
-
-class Manager:
+class Manager(Reading):
     """Lists, pulls, removes, exports. An async context manager: it owns connections and a database until left.
 
     Safe from many tasks and from other threads' loops while its own loop runs; two managers on one directory are safe.
@@ -101,7 +75,6 @@ class Manager:
         self._injected, self._logs = client, LogBridge(logger)
         self._layout = Layout.of(self.config)
         self._store = Store(self._layout)
-        self._home: asyncio.AbstractEventLoop | None = None
 
     @property
     def uses_demo_registry(self) -> bool:
@@ -140,116 +113,12 @@ class Manager:
         self._index.close()
         self._logs.close()
 
-    @_at_home
-    async def list_installed(self) -> list[InstalledModel]:
-        """Every installed model, sorted by ref.
-
-        Raises:
-            StorageError: `registry.json` cannot be read.
-        """
-        return await settled(self._store.list)
-
-    @_at_home
-    async def get_installed(self, ref: ModelRef | str) -> InstalledModel:
-        """One installed model.
-
-        Raises:
-            InvalidRefError, NotInstalledError, StorageError: See `errors`.
-        """
-        return await settled(self._store.get, ModelRef.parse(ref))
-
-    @_at_home
-    async def list_files(self, ref: ModelRef | str) -> tuple[FileEntry, ...]:
-        """The files of an installed model, in the manifest's order.
-
-        Raises:
-            InvalidRefError, NotInstalledError, StorageError: See `errors`.
-        """
-        model = await settled(self._store.get, ModelRef.parse(ref))
-        return (await settled(self._store.manifest_of, model)).manifest.files
-
-    @_at_home
-    async def path(self, ref: ModelRef | str) -> Path:
-        """The absolute directory of an installed model.
-
-        Raises:
-            InvalidRefError, NotInstalledError, StorageError: See `errors`.
-        """
-        return (await settled(self._store.get, ModelRef.parse(ref))).path
-
-    @_at_home
-    async def list_remote(self) -> RemoteListing:
-        """Every model in the registry, sorted by ref; from the cache, marked stale, when it cannot be asked.
-
-        Raises:
-            NetworkError, OfflineError, RegistryError: It cannot be asked and nothing is cached; or the answer is broken.
-        """
-        return RemoteListing.of(await self._client.index())
-
-    @_at_home
-    async def cached_remote(self) -> RemoteListing | None:
-        """The last listing on this machine, asking nobody; None when there is none."""
-        answer = await self._client.cached_index()
-        return RemoteListing.of(answer) if answer else None
-
-    @_at_home
-    async def list_remote_group(self, group: str) -> RemoteListing:
-        """Every model of one group; empty when the registry has no such group.
-
-        Raises:
-            NetworkError, OfflineError, RegistryError: See `list_remote`.
-        """
-        return (await self.list_remote()).keeping(lambda model: model.ref.group == group)
-
-    @_at_home
-    async def list_remote_versions(self, group: str, model: str) -> RemoteListing:
-        """Every version of one model.
-
-        Raises:
-            InvalidRefError, ModelNotFoundError: There is no such model.
-            NetworkError, OfflineError, RegistryError: See `list_remote`.
-        """
-        answer = await self._client.index()
-        found = set(answer.index.versions(ModelRef(group, model)))
-        return RemoteListing.of(answer).keeping(lambda each: each in found)
-
-    @_at_home
-    async def get_remote(self, ref: ModelRef | str) -> RemoteModel:
-        """The index entry of one version.
-
-        Raises:
-            InvalidRefError, ModelNotFoundError, VersionNotFoundError: There is no such version.
-            NetworkError, OfflineError, RegistryError: See `list_remote`.
-        """
-        return (await self._client.index()).index.get(ModelRef.parse(ref))
-
-    @_at_home
-    async def get_remote_detail(self, ref: ModelRef | str) -> RemoteDetail:
-        """One version with what its manifest says.
-
-        Raises:
-            HashMismatchError: Every source served another manifest.
-            InvalidRefError, ModelNotFoundError, NetworkError, OfflineError, RegistryError: See `get_remote`.
-        """
-        remote = await self.get_remote(ref)
-        manifest = (await self._client.manifest(remote.manifest_hash)).manifest
-        return RemoteDetail(
-            ref=remote.ref,
-            manifest_hash=remote.manifest_hash,
-            alias_of=remote.alias_of,
-            metadata=remote.metadata,
-            total_size=manifest.total_size,
-            chunk_size=manifest.chunk_size,
-            chunk_count=len(manifest.chunks),
-            files=manifest.files,
-        )
-
-    @_at_home
+    @at_home
     async def plan_pull(self, ref: ModelRef | str, *, force: bool = False) -> PullPlan:
         """What `pull` would do now; see `Puller.plan` for the errors."""
         return await self._puller.plan(ModelRef.parse(ref).require_version(), force=force)
 
-    @_at_home
+    @at_home
     async def pull(
         self,
         ref: ModelRef | str,
@@ -277,7 +146,7 @@ class Manager:
             await settled(prune_leftovers, self._layout, idle_s=self.config.partial_max_age_s)
         return pulled
 
-    @_at_home
+    @at_home
     async def remove(self, ref: ModelRef | str) -> Removed:
         """Remove an installed version. Files that somebody changed or added in it are put aside, not deleted.
 
@@ -286,7 +155,7 @@ class Manager:
         """
         return await self._remover.remove(ModelRef.parse(ref).require_version())
 
-    @_at_home
+    @at_home
     async def remove_all(self, group: str, model: str) -> list[Removed]:
         """Remove every installed version of a model.
 
@@ -295,38 +164,7 @@ class Manager:
         """
         return await self._remover.remove_all(ModelRef(group, model))
 
-    @_at_home
-    async def check_update(self, ref: ModelRef | str) -> UpdateCheck:
-        """Whether the registry has another manifest for an installed version.
-
-        Raises:
-            NotInstalledError: It is not installed.
-            NetworkError, OfflineError: The registry could not be asked: the answer would be a guess.
-        """
-        model = await settled(self._store.get, ModelRef.parse(ref))
-        answer = await self._client.index(fresh=True)
-        answer.index.get(model.ref)
-        return check_models([model], answer)[0]
-
-    @_at_home
-    async def check_updates(self, name: str | None = None) -> list[UpdateCheck]:
-        """The same for every installed version, or every one of the model `group/model`, asking once.
-
-        Versions that the registry no longer lists are left out.
-
-        Raises:
-            NotInstalledError: `name` is given and nothing of it is installed.
-            NetworkError, OfflineError: The registry could not be asked.
-        """
-        models = await settled(self._store.list)
-        if name is not None:
-            wanted = ModelRef.parse(name)
-            models = [each for each in models if wanted in (each.ref, ModelRef(each.ref.group, each.ref.model))]
-            if not models:
-                await settled(self._store.get, wanted if wanted.version else wanted.with_version("latest"))
-        return check_models(models, await self._client.index(fresh=True))
-
-    @_at_home
+    @at_home
     async def prune(self) -> Pruned:
         """Remove every unfinished pull nobody works on, and other leftovers.
 
@@ -336,7 +174,7 @@ class Manager:
         await settled(self._installer.recover)
         return await settled(prune_leftovers, self._layout)
 
-    @_at_home
+    @at_home
     async def export(self, refs: Sequence[ModelRef | str] | ModelRef | str, *, to: Path | str) -> Exported:
         """Make a registry directory from installed models, with local bytes only.
 
@@ -347,9 +185,11 @@ class Manager:
         parsed = [ModelRef.parse(ref) for ref in wanted]
         known = await self._client.cached_index()
         target = Path(to).expanduser().absolute()
-        return await settled(export_models, self._layout, self._store, parsed, target, known.index if known else None)
+        return await settled(
+            export_models, self._layout, self._store, parsed, target, known.index if known else None
+        )
 
-    @_at_home
+    @at_home
     async def peek(self, ref: ModelRef | str) -> Peeked:
         """Tensors, dtypes and parameters of a model, from its headers alone.
 
@@ -366,8 +206,3 @@ class Manager:
         digests = list(verified.manifest.distinct)
         local = await settled(LocalChunks, self._layout, self._index, verified.digest, digests)
         return await peek_remote(parsed, verified, self._layout, self._client, local)
-
-    def _require_open(self) -> asyncio.AbstractEventLoop:
-        if self._home is None:
-            raise RuntimeError("The manager is not open: use it inside `async with Manager(...) as manager:`.")
-        return self._home

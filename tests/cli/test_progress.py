@@ -1,0 +1,144 @@
+"""Bars where somebody watches, lines where nobody does, and a clean terminal after Ctrl-C."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from xprim_nb.testing.faulty_registry import FaultyRegistry
+from xprim_nb.testing.registries import MadeRegistry, make_registry, random_bytes
+
+from .conftest import DEADLINE_S
+from .terminal import Terminal
+
+_REF = "demo/big v1"
+_HIDE, _SHOW = "\x1b[?25l", "\x1b[?25h"
+
+
+@pytest.fixture
+def server(registry: MadeRegistry) -> Iterator[FaultyRegistry]:
+    """A registry over HTTP, with a model of ten chunks."""
+    make_registry(registry.root, {_REF: {"weights.bin": random_bytes("big", 100_000)}}, chunk_size=10_000)
+    with FaultyRegistry(registry.root) as running:
+        yield running
+
+
+@pytest.fixture
+def held(server: FaultyRegistry, registry: MadeRegistry) -> Iterator[FaultyRegistry]:
+    """The same, and whoever asks for the fifth chunk waits."""
+    with server.hold(on=registry.chunks(_REF)[4]):
+        yield server
+
+
+@pytest.fixture
+def there(environment: dict[str, str], server: FaultyRegistry) -> dict[str, str]:
+    """The environment of a process that uses the server."""
+    return {**environment, "XPRIM_MODELS_REGISTRY_URL": server.url}
+
+
+def _wait_for_the_fifth_chunk(held: FaultyRegistry, registry: MadeRegistry) -> None:
+    held.wait_for(1, on=registry.chunks(_REF)[4], timeout_s=20)
+
+
+def test_bar_is_drawn_on_a_terminal(held: FaultyRegistry, there: dict[str, str], registry: MadeRegistry) -> None:
+    """At a terminal a bar says how far it is; afterwards the seed's lines stand there, and the cursor is back."""
+    with Terminal("pull", *_REF.split(), "--concurrency", "1", env=there) as terminal:
+        terminal.read_until(r"Downloading: 4/10 chunks.*39\.1 KB of 97\.7 KB")
+        held.heal()
+        assert terminal.end() == 0
+    assert terminal.shown.count(_HIDE) == terminal.shown.count(_SHOW) >= 1
+    assert terminal.shown.rindex(_SHOW) > terminal.shown.rindex(_HIDE)
+    after = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.shown[terminal.shown.rindex(_SHOW) :])
+    assert "Fetching manifest... done" in after
+    assert "Downloading: 10/10 chunks [====================] 100% 97.7 KB" in after
+    assert "Model installed: demo/big v1 (97.7 KB)" in after
+
+
+def test_interrupt_at_a_terminal_leaves_it_clean(
+    held: FaultyRegistry, there: dict[str, str], registry: MadeRegistry
+) -> None:
+    """Ctrl-C takes the bar away, shows the cursor, says how far it came and how to go on, and exits with 130."""
+    with Terminal("pull", *_REF.split(), "--concurrency", "1", env=there) as terminal:
+        terminal.read_until(r"Downloading: 4/10 chunks")
+        terminal.process.send_signal(signal.SIGINT)
+        assert terminal.end() == 130
+    assert "paused at 40 %; run the same command again to resume" in terminal.shown
+    assert terminal.shown.rindex(_SHOW) > terminal.shown.rindex(_HIDE)
+    assert "Traceback" not in terminal.shown
+    assert "Aborted" not in terminal.shown
+
+
+@pytest.mark.parametrize("arguments", [(), ("--json",)])
+def test_interrupted_pull_resumes(
+    arguments: tuple[str, ...],
+    held: FaultyRegistry,
+    there: dict[str, str],
+    registry: MadeRegistry,
+    spawn: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    """SIGINT without a terminal: 130, the same words, no escape sequence; the next pull fetches only the rest."""
+    command = [sys.executable, "-m", "xprim_nb.cli.models", "pull", _REF, "--concurrency", "1", *arguments]
+    pulling = subprocess.Popen(command, env=there, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    _wait_for_the_fifth_chunk(held, registry)
+    pulling.send_signal(signal.SIGINT)
+    out, err = pulling.communicate(timeout=DEADLINE_S)
+    assert pulling.returncode == 130
+    assert "paused at 40 %" in (out if arguments else err)
+    assert "run the same command again to resume" in (out if arguments else err)
+    assert "\x1b" not in out + err
+    held.heal()
+    held.forget_requests()
+    again = spawn("pull", _REF, env=there)
+    assert again.returncode == 0
+    assert held.count("chunk") == 6
+    assert again.stderr == "reused 39.1 KB of 97.7 KB, which were already on this machine\n"
+
+
+def test_no_bar_without_a_terminal(
+    spawn: Callable[..., subprocess.CompletedProcess[str]], server: FaultyRegistry, there: dict[str, str]
+) -> None:
+    """Into a pipe go plain lines, with no escape sequence and no carriage return."""
+    done = spawn("pull", *_REF.split(), env=there)
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout + done.stderr
+    assert "\r" not in done.stdout + done.stderr
+    assert done.stdout.splitlines()[1] == "Downloading: 10/10 chunks [====================] 100% 97.7 KB"
+
+
+@pytest.mark.parametrize(
+    ("answer", "exit_code", "said"), [("n", 1, "nothing was removed"), ("y", 0, "Removed 1 version")]
+)
+def test_removal_of_everything_is_confirmed(
+    answer: str,
+    exit_code: int,
+    said: str,
+    spawn: Callable[..., subprocess.CompletedProcess[str]],
+    environment: dict[str, str],
+    data_dir: Path,
+) -> None:
+    """At a terminal `remove --all` asks, names what goes, and takes no for an answer."""
+    spawn("pull", "llama/7b", "latest")
+    with Terminal("remove", "llama/7b", "--all", env=environment) as terminal:
+        terminal.read_until(r"Remove 1 version of llama/7b \(2\.9 KB\)\? \[y/N\]")
+        terminal.type(f"{answer}\n")
+        assert terminal.end() == exit_code
+    assert said in terminal.shown
+    assert (data_dir / "llama" / "7b" / "latest").exists() == (answer == "n")
+
+
+def test_nothing_is_asked_where_nobody_answers(
+    spawn: Callable[..., subprocess.CompletedProcess[str]], environment: dict[str, str]
+) -> None:
+    """With `-y` nothing is asked at a terminal, and without a terminal nothing is asked at all."""
+    spawn("pull", "llama/7b", "latest")
+    with Terminal("remove", "llama/7b", "--all", "-y", env=environment) as terminal:
+        assert terminal.end() == 0
+    assert "[y/N]" not in terminal.shown
+    spawn("pull", "llama/7b", "latest")
+    assert spawn("remove", "llama/7b", "--all").stdout.splitlines()[-1] == "Removed 1 version"
