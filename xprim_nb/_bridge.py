@@ -41,7 +41,12 @@ class LoopThread:
     def loop(self) -> asyncio.AbstractEventLoop:
         """The running loop."""
         with self._lock:
-            if self._loop is None or self._pid != os.getpid() or self._thread is None or not self._thread.is_alive():
+            if (
+                self._loop is None
+                or self._pid != os.getpid()
+                or self._thread is None
+                or not self._thread.is_alive()
+            ):
                 self._start()
             assert self._loop is not None, "_start sets it"
             return self._loop
@@ -64,7 +69,9 @@ class LoopThread:
             with asyncio.Runner() as runner:
                 loop = self._loop = runner.get_loop()
                 loop.call_soon(ready.set)
-                with contextlib.suppress(RuntimeError):  # stopped before the future completed: that is how it ends
+                with contextlib.suppress(
+                    RuntimeError
+                ):  # stopped before the future completed: that is how it ends
                     loop.run_forever()
 
         self._thread = threading.Thread(target=run, name="xprim-loop", daemon=True)
@@ -76,7 +83,7 @@ _home = LoopThread()
 atexit.register(_home.stop)
 if hasattr(os, "register_at_fork"):
     # A lock held by another thread at the time of the fork would stay held in the child for ever.
-    os.register_at_fork(after_in_child=lambda: _home.__init__())  # type: ignore[misc]  # begun anew in place
+    os.register_at_fork(after_in_child=_home.__init__)  # type: ignore[misc]  # begun anew in place
 
 
 def home_loop() -> LoopThread:
@@ -109,15 +116,20 @@ class Handle(Generic[_T]):
         self._snapshot = snapshot
         self._began = time.monotonic()
         self._outcome: concurrent.futures.Future[_T] = concurrent.futures.Future()
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[_T] | None = None
         self._loop = (thread or _home).loop()
-        self._cancelled_early = False
+        self._cancelling = False
         self._loop.call_soon_threadsafe(self._start, work)
 
     @property
     def done(self) -> bool:
         """True when the work has ended, its clean-up included."""
         return self._outcome.done()
+
+    @property
+    def cancelling(self) -> bool:
+        """True once the work was asked to stop, also while it cleans up."""
+        return self._cancelling
 
     def snapshot(self) -> Any:  # noqa: ANN401  # each verb has its own kind of progress
         """The latest progress; None where the verb has none."""
@@ -127,7 +139,9 @@ class Handle(Generic[_T]):
         """Ask the work to stop; what it fetched is kept. False when it has ended already."""
         if self.done:
             return False
-        self._loop.call_soon_threadsafe(self._cancel)
+        self._cancelling = True
+        with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile, which cancelled everything
+            self._loop.call_soon_threadsafe(self._cancel)
         return True
 
     def result(self, timeout: float | None = None) -> _T:
@@ -143,12 +157,17 @@ class Handle(Generic[_T]):
             concurrent.futures.CancelledError: It was cancelled.
             XprimError: What the work raised.
         """
-        if asyncio._get_running_loop() is self._loop:  # get_running_loop raises where there is none
+        # get_running_loop raises where there is none.
+        if asyncio._get_running_loop() is self._loop and not self.done:
             raise RuntimeError("result() would wait for the loop it runs on: use `await handle`.")
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
             while True:
-                left = _HEARTBEAT_S if deadline is None else min(_HEARTBEAT_S, max(0.0, deadline - time.monotonic()))
+                left = (
+                    _HEARTBEAT_S
+                    if deadline is None
+                    else min(_HEARTBEAT_S, max(0.0, deadline - time.monotonic()))
+                )
                 with contextlib.suppress(concurrent.futures.TimeoutError):
                     return self._outcome.result(left)
                 if self._outcome.done():  # the work itself raised a TimeoutError
@@ -199,35 +218,31 @@ class Handle(Generic[_T]):
             raise
 
     def _start(self, work: Coroutine[Any, Any, _T]) -> None:
-        if self._cancelled_early:
-            work.close()
-            self._outcome.cancel()
-            return
-        self._task = self._loop.create_task(self._run(work))
+        self._task = self._loop.create_task(work)
+        self._task.add_done_callback(self._settle)
 
-    async def _run(self, work: Coroutine[Any, Any, _T]) -> None:
-        try:
-            value = await work
-        except asyncio.CancelledError:
+    def _settle(self, task: asyncio.Task[_T]) -> None:
+        # Not told by a coroutine around the work: one that is cancelled before its first step never tells anything.
+        if task.cancelled():
             self._outcome.cancel()
             self._outcome.set_running_or_notify_cancel()
-        except BaseException as error:
+        elif (error := task.exception()) is not None:
             self._outcome.set_exception(error)
-            if not isinstance(error, Exception):
-                raise
         else:
-            self._outcome.set_result(value)
+            self._outcome.set_result(task.result())
 
     def _cancel(self) -> None:
-        if self._task is None:
-            self._cancelled_early = True
-        else:
+        if self._task is not None:  # always: `_start` stands before us in the loop's line
             self._task.cancel()
 
     def _state(self) -> str:
         if not self.done:
             progress = self.snapshot()
-            return f"{progress}" if progress is not None else f"running for {time.monotonic() - self._began:.1f} s"
+            return (
+                f"{progress}"
+                if progress is not None
+                else f"running for {time.monotonic() - self._began:.1f} s"
+            )
         if self._outcome.cancelled():
             return "cancelled"
         error = self._outcome.exception()

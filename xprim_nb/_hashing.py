@@ -14,10 +14,18 @@ from typing import Any, NewType
 
 import rfc8785
 
-__all__ = ["BLOCK_BYTES", "Digest", "canonical_json", "is_digest", "read_range", "sha256_hex", "thread_buffer"]
+__all__ = [
+    "BLOCK_BYTES",
+    "Digest",
+    "canonical_json",
+    "is_digest",
+    "read_range",
+    "sha256_hex",
+    "thread_buffer",
+]
 
-# Measured: 128 to 256 KiB stay in the processor cache between receiving, hashing and writing; 1 MiB costs a quarter more
-# CPU, and smaller blocks spend their time in Python.
+# Measured: 128 to 256 KiB stay in the processor cache between receiving, hashing and writing; 1 MiB costs a
+# quarter more CPU, and smaller blocks spend their time in Python.
 BLOCK_BYTES = 256 << 10
 
 Digest = NewType("Digest", str)

@@ -69,8 +69,10 @@ class DaemonThreads(Executor):
 
 
 class Lanes:
-    """At most `limit` transfers at once. Those that wait stand in line at the threads themselves: between two of them
-    no thread waits for the event loop, which on a loaded machine takes milliseconds to answer.
+    """At most `limit` transfers at once.
+
+    Those that wait stand in line at the threads themselves: between two of them no thread waits for the event loop,
+    which on a loaded machine takes milliseconds to answer.
 
     Made on the loop that uses it; `close` lets the threads end.
 

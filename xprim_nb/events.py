@@ -176,5 +176,5 @@ class EventHub:
         for (callback,) in self._subscribers:
             try:
                 callback(event)
-            except Exception:
+            except Exception:  # noqa: BLE001  # a subscriber that fails must not fail the pull
                 _log.exception("an event subscriber failed", extra={"event": type(event).__name__})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from xprim_nb.errors import InvalidRefError
 
@@ -34,7 +35,18 @@ def is_windows_reserved(name: str) -> bool:
     return name.split(".", 1)[0].rstrip(" ").lower() in _WINDOWS_DEVICES
 
 
-def _check_part(part: str, role: str, whole: str) -> None:
+_LONGEST = 128
+
+
+@lru_cache(maxsize=1 << 14)  # a listing of thousands names the same groups and versions again and again
+def _is_plain(part: str) -> bool:
+    return _PART.match(part) is not None and not is_windows_reserved(part) and not part.endswith(".")
+
+
+def _check_part(part: str, role: str, ref: ModelRef) -> None:
+    if len(part) <= _LONGEST and _is_plain(part):
+        return
+    whole = str(ref)
     if not _PART.match(part):
         # Shortened: the parts may come from a registry, which may name a model with a megabyte.
         raise InvalidRefError(
@@ -42,12 +54,11 @@ def _check_part(part: str, role: str, whole: str) -> None:
             subject=whole[:200],
             hint="A name is 1 to 128 letters, digits, '.', '_' or '-', and begins with a letter or digit.",
         )
-    if is_windows_reserved(part) or part.endswith("."):
-        raise InvalidRefError(
-            f"The {role} {part!r} in {whole!r} is not usable on Windows.",
-            subject=whole,
-            hint="Names like CON, NUL or COM1, and names that end in a dot, cannot be directories there.",
-        )
+    raise InvalidRefError(
+        f"The {role} {part!r} in {whole!r} is not usable on Windows.",
+        subject=whole,
+        hint="Names like CON, NUL or COM1, and names that end in a dot, cannot be directories there.",
+    )
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -72,15 +83,14 @@ class ModelRef:
     version: str = ""
 
     def __post_init__(self) -> None:
-        whole = f"{self.group}/{self.model} {self.version}".rstrip()
-        _check_part(self.group, "group", whole)
-        _check_part(self.model, "model", whole)
+        _check_part(self.group, "group", self)
+        _check_part(self.model, "model", self)
         if self.version:
-            _check_part(self.version, "version", whole)
+            _check_part(self.version, "version", self)
         if self.group.lower() in RESERVED_GROUPS:
             raise InvalidRefError(
                 f"The group name {self.group!r} is kept for the cache itself.",
-                subject=whole,
+                subject=str(self),
                 hint="Publish the model under another group name.",
             )
 
@@ -94,7 +104,9 @@ class ModelRef:
         if isinstance(text, ModelRef):
             return text
         if not isinstance(text, str):
-            raise InvalidRefError(f"A model reference is text, not {type(text).__name__}.", subject=repr(text)[:80])
+            raise InvalidRefError(
+                f"A model reference is text, not {type(text).__name__}.", subject=repr(text)[:80]
+            )
         words = _AT.sub(" ", text, count=1).split() if text.isprintable() else []
         if len(words) not in (1, 2) or words[0].count("/") != 1 or "@" in words[0]:
             raise InvalidRefError(f"{text[:200]!r} is not a model reference.", subject=text[:200])

@@ -12,6 +12,7 @@ Source: DESIGN §One loop; spec 1 §Manager.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import sys
 import threading
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from xprim_nb._bridge import Handle
+from xprim_nb._threads import settled
 from xprim_nb.cache.values import (
     Exported,
     InstalledModel,
@@ -50,6 +52,9 @@ if TYPE_CHECKING:
 __all__ = ["Toolkit", "allow_nested_loops", "connect"]
 
 _T = TypeVar("_T")
+
+# What was cancelled closes its sockets and lists its chunks well within this.
+_CLEANUP_S = 5.0
 
 
 def connect(
@@ -86,6 +91,7 @@ class Toolkit:
         self._lock = threading.Lock()
         self._opening: asyncio.Task[Manager] | None = None
         self._closed = False
+        self._running = _Running()
         self._pulls: dict[tuple[ModelRef, bool], Handle[Pulled]] = {}
         self._latest: dict[ModelRef, PullProgress] = {}
         self.events.subscribe(self._remember)
@@ -166,7 +172,7 @@ class Toolkit:
         key = (parsed, force)
         with self._lock:
             running = self._pulls.get(key)
-            if running is not None and not running.done:
+            if running is not None and not running.done and not running.cancelling:
                 return running
             self._latest.pop(parsed, None)
             handle = self._do(
@@ -230,7 +236,7 @@ class Toolkit:
         """See `registry.publisher.publish`."""
 
         async def work() -> Published:
-            return await asyncio.to_thread(
+            return await settled(
                 publish,
                 Path(source),
                 ModelRef.parse(ref),
@@ -242,16 +248,17 @@ class Toolkit:
                 replace=replace,
             )
 
-        return Handle(work(), f"publish {ref}")
+        return self._running.add(Handle(work(), f"publish {ref}"))
 
     def close(self) -> None:
-        """Cancel what runs, close connections and the database. Idempotent."""
+        """Cancel what runs, wait for its clean-up, close connections and the database. Idempotent."""
         with self._lock:
             closed, self._closed = self._closed, True
-        for handle in self.pulls():
-            handle.cancel()
         if not closed:
-            Handle(self._close(), "close").result()
+            try:
+                self._running.stop()
+            finally:
+                Handle(self._close(), "close").result()
 
     def __enter__(self) -> Self:
         return self
@@ -272,20 +279,23 @@ class Toolkit:
         async def work() -> _T:
             return await verb(await self._opened(), *args, **kwargs)
 
-        return Handle(work(), describe, snapshot)
+        return self._running.add(Handle(work(), describe, snapshot))
 
     async def _opened(self) -> Manager:
         if self._closed:
-            raise ConfigError("This toolkit is closed.", subject="toolkit", hint="Make a new one with connect().")
-        if self._opening is None or (self._opening.done() and self._opening.exception() is not None):
-            self._opening = asyncio.create_task(self._manager.__aenter__())
-        return await asyncio.shield(self._opening)
+            raise ConfigError(
+                "This toolkit is closed.", subject="toolkit", hint="Make a new one with connect()."
+            )
+        opening = self._opening
+        if opening is None or _is_lost(opening):
+            self._opening = opening = asyncio.create_task(self._manager.__aenter__())
+        return await asyncio.shield(opening)
 
     async def _close(self) -> None:
         opening, self._opening = self._opening, None
-        if opening is not None:
+        if opening is not None and not _is_lost(opening):
             await asyncio.wait([opening])
-            if opening.exception() is None:
+            if not _is_lost(opening):
                 await self._manager.__aexit__(None, None, None)
 
     def _remember(self, event: Event) -> None:
@@ -296,6 +306,42 @@ class Toolkit:
         with self._lock:
             if self._pulls.get(key) is handle:
                 del self._pulls[key]
+
+
+class _Running:
+    """The work that has not ended yet. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._handles: set[Handle[Any]] = set()
+
+    def add(self, handle: Handle[_T]) -> Handle[_T]:
+        """The handle, remembered until its work has ended."""
+        with self._lock:
+            self._handles.add(handle)
+        handle.add_done_callback(self._drop)
+        return handle
+
+    def stop(self) -> None:
+        """Cancel all of it, and wait for its clean-up."""
+        with self._lock:
+            handles = list(self._handles)
+        for handle in handles:
+            handle.cancel()
+        for handle in handles:
+            with contextlib.suppress(Exception):  # what became of it is told to whoever holds it
+                handle.exception(_CLEANUP_S)
+
+    def _drop(self, handle: Handle[Any]) -> None:
+        with self._lock:
+            self._handles.discard(handle)
+
+
+def _is_lost(opening: asyncio.Task[Manager]) -> bool:
+    """True when it failed, or its loop is another: that one was stopped, or we are a fork of its process."""
+    if opening.get_loop() is not asyncio.get_running_loop():
+        return True
+    return opening.done() and (opening.cancelled() or opening.exception() is not None)
 
 
 def allow_nested_loops() -> None:
@@ -312,5 +358,7 @@ def allow_nested_loops() -> None:
     except RuntimeError:
         running = None
     if module is not None and isinstance(running, module.Loop):
-        raise ConfigError("The running loop is uvloop's, which cannot be nested.", subject="allow_nested_loops")
+        raise ConfigError(
+            "The running loop is uvloop's, which cannot be nested.", subject="allow_nested_loops"
+        )
     importlib.import_module("nest_asyncio2").apply()

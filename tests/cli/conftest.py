@@ -40,7 +40,10 @@ def registry(tmp_path: Path) -> MadeRegistry:
     }
     made = make_registry(
         tmp_path / "registry",
-        {"fast-whisper/tiny fp16": files, "fast-whisper/tiny int8": {"model.bin": random_bytes("int8", 2_500)}},
+        {
+            "fast-whisper/tiny fp16": files,
+            "fast-whisper/tiny int8": {"model.bin": random_bytes("int8", 2_500)},
+        },
         metadata={"framework": "onnx", "quantization": "fp16"},
     )
     shared = random_bytes("shared", 2_000)

@@ -48,7 +48,7 @@ class Terminal:
         while not re.search(pattern, self.shown):
             self._read(deadline, pattern)
 
-    def type(self, text: str) -> None:
+    def enter(self, text: str) -> None:
         """Type something."""
         os.write(self._master, text.encode())
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from xprim_nb.testing.faults import Status
+from xprim_nb.testing.faulty_registry import FaultyRegistry
 from xprim_nb.testing.registries import MadeRegistry
 
 from .conftest import Runner, lines
@@ -180,9 +182,12 @@ def test_update_apply_is_the_seeds(run: Runner, move_alias: Callable[[str], None
 def test_update_never_says_up_to_date_without_asking(run: Runner, registry: MadeRegistry) -> None:
     """An update that could not reach the registry exits with 5 and claims nothing."""
     run("pull", "llama/7b", "latest")
-    gone = "http://127.0.0.1:9"  # the discard port: nobody listens
-    for arguments in (("--registry", gone, "update"), ("--offline", "--registry", gone, "update", "--apply")):
-        result = run(*arguments)
+    with FaultyRegistry(registry.root) as server:
+        there = ("--registry", server.url)
+        assert run(*there, "update").exit_code == 0  # so that there is a list to answer from
+        server.inject(Status(404), on="index", times=None)  # final: nobody tries again
+        answers = [run(*there, "update"), run(*there, "--offline", "update", "--apply")]
+    for result in answers:
         assert result.exit_code == 5
         assert "up to date" not in result.stdout + result.stderr
         assert "error: " in result.stderr

@@ -46,7 +46,9 @@ def _wait_for_the_fifth_chunk(held: FaultyRegistry, registry: MadeRegistry) -> N
     held.wait_for(1, on=registry.chunks(_REF)[4], timeout_s=20)
 
 
-def test_bar_is_drawn_on_a_terminal(held: FaultyRegistry, there: dict[str, str], registry: MadeRegistry) -> None:
+def test_bar_is_drawn_on_a_terminal(
+    held: FaultyRegistry, there: dict[str, str], registry: MadeRegistry
+) -> None:
     """At a terminal a bar says how far it is; afterwards the seed's lines stand there, and the cursor is back."""
     with Terminal("pull", *_REF.split(), "--concurrency", "1", env=there) as terminal:
         terminal.read_until(r"Downloading: 4/10 chunks.*39\.1 KB of 97\.7 KB")
@@ -82,22 +84,27 @@ def test_interrupted_pull_resumes(
     registry: MadeRegistry,
     spawn: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
-    """SIGINT without a terminal: 130, the same words, no escape sequence; the next pull fetches only the rest."""
+    """SIGINT without a terminal: 130, the same words, no escape; what it claims to keep is not fetched again."""
     command = [sys.executable, "-m", "xprim_nb.cli.models", "pull", _REF, "--concurrency", "1", *arguments]
     pulling = subprocess.Popen(command, env=there, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     _wait_for_the_fifth_chunk(held, registry)
     pulling.send_signal(signal.SIGINT)
     out, err = pulling.communicate(timeout=DEADLINE_S)
     assert pulling.returncode == 130
-    assert "paused at 40 %" in (out if arguments else err)
+    paused = re.search(r"paused at (\d)0 %", out if arguments else err)
+    assert paused is not None
     assert "run the same command again to resume" in (out if arguments else err)
     assert "\x1b" not in out + err
     held.heal()
     held.forget_requests()
     again = spawn("pull", _REF, env=there)
     assert again.returncode == 0
-    assert held.count("chunk") == 6
-    assert again.stderr == "reused 39.1 KB of 97.7 KB, which were already on this machine\n"
+    kept = 10 - held.count("chunk")
+    assert 3 <= int(paused[1]) <= kept <= 4  # the fourth may have been verified while the pull stopped
+    assert (
+        again.stderr
+        == f"reused {kept * 10_000 / 1024:.1f} KB of 97.7 KB, which were already on this machine\n"
+    )
 
 
 def test_no_bar_without_a_terminal(
@@ -126,7 +133,7 @@ def test_removal_of_everything_is_confirmed(
     spawn("pull", "llama/7b", "latest")
     with Terminal("remove", "llama/7b", "--all", env=environment) as terminal:
         terminal.read_until(r"Remove 1 version of llama/7b \(2\.9 KB\)\? \[y/N\]")
-        terminal.type(f"{answer}\n")
+        terminal.enter(f"{answer}\n")
         assert terminal.end() == exit_code
     assert said in terminal.shown
     assert (data_dir / "llama" / "7b" / "latest").exists() == (answer == "n")

@@ -43,7 +43,9 @@ def seed_registry(registry: MadeRegistry) -> MadeRegistry:
     }
     digest = registry.put_object(json.dumps(manifest).encode())
     metadata = {"framework": "onnx", "quantization": "fp16"}
-    registry.put_entry("fast-whisper/tiny fp16", {"hash": digest, "total_size": 79167488, "metadata": metadata})
+    registry.put_entry(
+        "fast-whisper/tiny fp16", {"hash": digest, "total_size": 79167488, "metadata": metadata}
+    )
     for ref, name in (
         ("fast-whisper/tiny int8", "int8"),
         ("fast-whisper/tiny q4", "q4"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -204,8 +206,32 @@ def test_a_closed_database_opens_again(database: Database) -> None:
         assert _names(database) == ["one", "two"]
 
 
+def test_the_switch_to_wal_is_waited_for(
+    path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who writes to the file before it is in WAL mode is waited for; SQLite itself would fail at once."""
+    tried, sleep = threading.Event(), time.sleep
+
+    def noted(seconds: float) -> None:
+        tried.set()
+        sleep(seconds)
+
+    monkeypatch.setattr("xprim_nb._sqlite.time.sleep", noted)
+    path.parent.mkdir()
+    with (
+        contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        adding = pool.submit(_add, database, "one")
+        assert tried.wait(5)
+        other.execute("COMMIT")
+        adding.result(5)
+    assert _names(database) == ["one"]
+
+
 def test_threads_that_create_the_file_together_all_succeed(tmp_path: Path) -> None:
-    """Eight first openers of one new file each get it: the switch to WAL is waited for."""
+    """Eight first openers of one new file each get it."""
     for number in range(10):
         start = threading.Barrier(8)
         databases = [Database(tmp_path / f"{number}.sqlite", [_FIRST, _SECOND]) for _ in range(8)]

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import pytest
 
+from xprim_nb.registry.sources.http import HttpOptions, HttpSource
+from xprim_nb.testing.faulty_registry import FaultyRegistry
 from xprim_nb.testing.registries import MadeRegistry
+
+# What every request of an injected client carries, and no other.
+INJECTED = ("x-injected", "by a test")
 
 
 @pytest.fixture
@@ -32,3 +41,49 @@ def original_install() -> Callable[[Path, str], dict[str, bytes]]:
         return files
 
     return install
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test asks through the proxy of whoever runs it."""
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., FaultyRegistry]]:
+    """A function that serves a registry like `FaultyRegistry`, until the test ends."""
+    with contextlib.ExitStack() as stack:
+
+        def served(content: Path, **settings: Any) -> FaultyRegistry:
+            return stack.enter_context(FaultyRegistry(content, **settings))
+
+        yield served
+
+
+@pytest.fixture(params=["wire", "client"])
+def plane(request: pytest.FixtureRequest) -> str:
+    """The two ways of a chunk: the lean path, and an injected client."""
+    return str(request.param)
+
+
+@pytest.fixture
+async def open_http(plane: str) -> AsyncIterator[Callable[..., HttpSource]]:
+    """A function from a URL and the fields of `HttpOptions` to a source on that plane, until the test ends.
+
+    The injected client is told nothing about time: to notice silence is the source's task.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+
+        def opened(url: str, **options: Any) -> HttpSource:
+            client = None
+            if plane == "client":
+                its = {key: value for key, value in options.items() if key in ("verify", "proxy")}
+                client = httpx2.AsyncClient(headers=[INJECTED], timeout=None, **its)
+                stack.push_async_callback(client.aclose)
+            quick = {"connect_timeout_s": 5.0, "stall_timeout_s": 5.0, **options}
+            source = HttpSource(url, HttpOptions(**quick), client)
+            stack.push_async_callback(source.aclose)
+            return source
+
+        yield opened

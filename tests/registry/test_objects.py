@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import subprocess
 import sys
 import tracemalloc
@@ -70,6 +71,21 @@ def test_a_damaged_chunk_is_replaced_and_a_whole_one_is_not_touched(source: Path
         f"data/{missing.name}",
     }
     assert hashlib.sha256(short.read_bytes()).hexdigest() == short.name
+
+
+def test_a_repeated_chunk_is_written_once(tmp_path: Path, to: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fifty times the same chunk ask for one temporary file; the others are the manifest's and the index's."""
+    asked, token_hex = [], secrets.token_hex
+
+    def counting(size: int) -> str:
+        asked.append(token_hex(size))
+        return asked[-1]
+
+    monkeypatch.setattr(secrets, "token_hex", counting)
+    done = publish(
+        write(tmp_path / "zeros", {"a.bin": bytes(50 * CHUNK)}), "demo/z v1", to=to, chunk_size=CHUNK
+    )
+    assert (done.chunks_total, done.chunks_new, len(asked)) == (50, 1, 3)
 
 
 @unix_only

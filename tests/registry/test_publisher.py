@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -143,10 +144,11 @@ def test_the_default_chunk(source: Path, to: Path) -> None:
     assert manifest_of(to, "demo/tiny v1").chunk_sizes is not None
 
 
-def test_publishing_again_touches_nothing(source: Path, to: Path) -> None:
-    """The second time nothing is written and nothing is new."""
+def test_publishing_again_touches_nothing(source: Path, to: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second time nothing is written, not even under a temporary name, and nothing is new."""
     publish(source, "demo/tiny v1", to=to, chunk_size=CHUNK, alias=["latest"], metadata={"license": "MIT"})
     before = snapshot(to)
+    monkeypatch.setattr(secrets, "token_hex", lambda size: pytest.fail("a temporary name was asked for"))
     done = publish(
         source, "demo/tiny v1", to=to, chunk_size=CHUNK, alias="latest", metadata={"license": "MIT"}
     )
@@ -282,6 +284,20 @@ def test_a_directory_that_changes_meanwhile_is_refused(case: str, at: int, sourc
         publish(source, "demo/tiny v1", to=to, chunk_size=CHUNK, progress=change)
     assert isinstance(caught.value, PublishError | StorageError)
     assert not (to / "models.json").exists()
+
+
+def test_a_file_that_changes_while_it_is_read_stops_at_its_end(source: Path, to: Path) -> None:
+    """Nobody waits for the rest of a model that cannot be published any more."""
+    seen: list[PublishProgress] = []
+
+    def change(progress: PublishProgress) -> None:
+        if not seen:
+            rewrite(source / "model.safetensors")
+        seen.append(progress)
+
+    with pytest.raises(PublishError, match=r"model\.safetensors changed"):
+        publish(source, "demo/tiny v1", to=to, chunk_size=CHUNK, progress=change)
+    assert {each.current_file for each in seen} <= {"", "model.safetensors"}
 
 
 def test_a_file_that_changed_after_it_was_read_is_noticed(source: Path, to: Path) -> None:

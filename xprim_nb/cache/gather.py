@@ -109,7 +109,6 @@ class Gatherer:
                 self._meter.waiting_for = ""
                 with self._meter.fetching(writer):
                     self._meter.retries += await self._client.chunk(digest, writer, lanes)  # 3
-                await settled(self._partial.settle, digest)
                 self._meter.count(digest, "network")
                 return True
             finally:
@@ -120,6 +119,4 @@ class Gatherer:
         source = self._local.copy(digest, writer)
         if source is None and claim.try_acquire():
             source = self._local.copy(digest, writer)  # its last owner may have finished it just before
-        if source is not None:
-            self._partial.settle(digest)
         return source

@@ -4,10 +4,12 @@
     2. An intent is written: which tree, which place, where the old one goes.
     3. The trees are swapped by rename: at once where the system can, else old out, new in.
     4. `registry.json` names the new one.
-    5. The old tree goes; files that somebody had changed or added in it are kept.
+    5. The old tree goes; files that somebody had changed or added in it are kept. The unfinished pull goes too.
     6. The intent goes.
 
-A process killed between any two of these is finished by the next that holds the version's lock (`recover`).
+A process killed between any two of these is finished by the next that holds the version's lock (`recover`). Until
+then the tree is left alone: an unfinished pull that an intent names may hold the old version, and is nobody's to
+write into or to prune.
 
 Source: spec 1 §Pull, step 6; DESIGN, habit 5.
 """
@@ -16,14 +18,24 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import secrets
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import orjson
 
-from xprim_nb._files import PathLock, exchange_dirs, move_dir, storage_errors, sync_dir, write_atomic
+from xprim_nb._files import (
+    PathLock,
+    exchange_dirs,
+    move_dir,
+    remove_tree,
+    storage_errors,
+    sync_dir,
+    write_atomic,
+)
 from xprim_nb.cache.chunkindex import ChunkIndex
 from xprim_nb.cache.kept import facts_of, retire
 from xprim_nb.cache.layout import Layout
@@ -75,7 +87,7 @@ class Installer:
         Args:
             ref: The version it becomes.
             verified: Its manifest.
-            tree: The files.
+            tree: The files, in an unfinished pull whose lock the caller holds and whose list is closed.
             extra: Further keys for the `registry.json` entry.
             note: What the receipt inside the model says.
 
@@ -85,14 +97,9 @@ class Installer:
         Raises:
             StorageError: The disk refused; the old version is in place, or the next operation puts the new one there.
         """
-        final = self._layout.model_dir(ref)
-        if final.exists() and not final.is_dir():
-            raise StorageError(
-                f"A file lies where {ref} should go: {final}",
-                subject=str(final),
-                hint="Move it away, then run again.",
-            )
+        self.check_place(ref)
         token = secrets.token_hex(8)
+        remove_tree(tree / self._layout.metadata_name)  # half of one, if an earlier try was killed here
         document = {**note, "token": token, "files": facts_of(tree, verified.manifest)}
         write_atomic(self._layout.receipt_file(tree), orjson.dumps(document, option=orjson.OPT_INDENT_2))
         write_atomic(self._layout.manifest_file(tree), verified.raw)  # 1
@@ -100,7 +107,27 @@ class Installer:
             "install", str(ref), token, self._relative(tree), self._relative(self._layout.new_trash()), extra
         )
         path = self._write(intent)  # 2
-        return self._finish_install(intent, path)
+        try:
+            return self._finish_install(intent, path, lambda: remove_tree(tree.parent))
+        except XprimError:
+            if self._token(tree) == token and not os.path.lexists(self._layout.base / intent.out):
+                path.unlink(missing_ok=True)  # nothing has moved: there is nothing to finish
+            raise
+
+    def check_place(self, ref: ModelRef) -> None:
+        """Return when nothing but a directory, or a link to one, lies where a version should go.
+
+        Raises:
+            StorageError: Something else does; the message names it.
+        """
+        final = self._layout.model_dir(ref)
+        for path in (self._layout.base, final.parent.parent, final.parent, final):
+            if os.path.lexists(path) and not path.is_dir() and not (path == final and path.is_symlink()):
+                raise StorageError(
+                    f"A file lies where {ref} should go: {path}",
+                    subject=str(path),
+                    hint="Move it away, then run again.",
+                )
 
     def remove(self, model: InstalledModel) -> Removed:
         """Take a model away.
@@ -123,28 +150,52 @@ class Installer:
         """Finish what killed processes began; with `only`, of the version whose lock the caller holds.
 
         Raises:
-            StorageError: The disk refused.
+            StorageError: `only` is given, and the disk refused. Otherwise that is logged: what one version needs
+                must not hold up the others.
         """
+        for intent, path in self._intents():
+            if only is None:
+                try:
+                    self._resume_locked(intent, path)
+                except StorageError as error:
+                    _log.warning(
+                        "%s is left half done: %s", intent.ref, error.message, extra={"path": str(path)}
+                    )
+            elif ModelRef.parse(intent.ref) == only:
+                self._resume(intent, path)
+
+    def is_free(self, tree: Path) -> bool:
+        """True when no swap, under whatever name, still has to do with an unfinished pull's tree.
+
+        Those that killed processes began are finished; the caller holds the unfinished pull's lock.
+
+        Raises:
+            StorageError: The disk refused to finish one.
+        """
+        concerned = [each for each in self._intents() if self._layout.base / each[0].tree == tree]
+        finished = [self._resume_locked(intent, path) for intent, path in concerned]
+        return all(finished)
+
+    def _intents(self) -> Iterator[tuple[_Intent, Path]]:
         try:
             paths = sorted(self._layout.intents.glob("*.json"))
         except OSError:
             return
         for path in paths:
             intent = _read(path)
-            if intent is None:
-                continue
-            ref = ModelRef.parse(intent.ref)
-            if only is not None:
-                if ref == only:
-                    self._resume(intent, path)
-                continue
-            lock = PathLock(self._layout.ref_lock(ref))
-            if not lock.try_acquire():  # its owner lives
-                continue
-            try:
-                self._resume(intent, path)
-            finally:
-                lock.release()
+            if intent is not None:
+                yield intent, path
+
+    def _resume_locked(self, intent: _Intent, path: Path) -> bool:
+        """False when the version's lock is held: its owner lives, and finishes it."""
+        lock = PathLock(self._layout.ref_lock(ModelRef.parse(intent.ref)))
+        if not lock.try_acquire():
+            return False
+        try:
+            self._resume(intent, path)
+        finally:
+            lock.release()
+        return True
 
     def _resume(self, intent: _Intent, path: Path) -> None:
         if not path.exists():  # its owner finished it while we waited for the lock
@@ -152,41 +203,43 @@ class Installer:
         _log.info("finishing an interrupted %s", intent.kind, extra={"ref": intent.ref})
         final, out = self._layout.model_dir(ModelRef.parse(intent.ref)), self._layout.base / intent.out
         if intent.kind == "remove":
-            if out.exists():
+            if os.path.lexists(out):
                 self._finish_removal(intent, path)
             else:
                 path.unlink(missing_ok=True)
             return
         tree = self._layout.base / intent.tree
         if intent.token in (self._token(final), self._token(tree)):
-            self._finish_install(intent, path)
+            self._finish_install(intent, path, lambda: self._drop_list(tree.parent))
             return
         # Somebody deleted the new tree: the old one comes back.
-        if out.exists() and not final.exists():
+        if os.path.lexists(out) and not os.path.lexists(final):
             with storage_errors(final, "putting the old version back"):
                 move_dir(out, final)
         path.unlink(missing_ok=True)
 
-    def _finish_install(self, intent: _Intent, path: Path) -> tuple[InstalledModel, Path | None]:
+    def _finish_install(
+        self, intent: _Intent, path: Path, drop_list: Callable[[], None]
+    ) -> tuple[InstalledModel, Path | None]:
         ref = ModelRef.parse(intent.ref)
         final, tree, out = (
             self._layout.model_dir(ref),
             self._layout.base / intent.tree,
             self._layout.base / intent.out,
         )
+        swapped = self._token(final) == intent.token
+        verified = read_manifest(self._layout, final if swapped else tree)
+        self._index.add(
+            ref, verified
+        )  # before the swap: somebody who looks for a chunk always finds one of the places
         with storage_errors(final, "putting the model in place"):
-            if self._token(final) != intent.token:  # 3
-                if not final.exists():
-                    move_dir(tree, final)
-                elif not exchange_dirs(final, tree):
-                    move_dir(final, out)
-                    move_dir(tree, final)
-            if tree.exists():
+            if not swapped:  # 3
+                _swap(final, tree, out)
+            if os.path.lexists(tree):
                 move_dir(tree, out)
-        verified = read_manifest(self._layout, final)
-        self._index.add(ref, verified)
         model = self._store.record(ref, verified, intent.extra)  # 4
         kept = retire(self._layout, ref, out)  # 5
+        drop_list()
         self._forget(path)  # 6
         return model, kept
 
@@ -201,6 +254,16 @@ class Installer:
                 parent.rmdir()
         self._forget(path)
         return kept
+
+    def _drop_list(self, partial: Path) -> None:
+        """Take away what is left of an unfinished pull whose tree has gone to its place."""
+        lock = PathLock(self._layout.partial_lock(partial.name))
+        if lock.try_acquire():
+            try:
+                if not os.path.lexists(partial / "tree"):
+                    remove_tree(partial)
+            finally:
+                lock.release()
 
     def _token(self, tree: Path) -> str | None:
         try:
@@ -222,10 +285,26 @@ class Installer:
         return path.relative_to(self._layout.base).as_posix()
 
 
+def _swap(final: Path, tree: Path, out: Path) -> None:
+    """Put `tree` at `final`; what lay there is at `tree` or at `out` afterwards. On an error it is where it was."""
+    if not os.path.lexists(final):
+        move_dir(tree, final)
+    elif not exchange_dirs(final, tree):
+        move_dir(final, out)
+        try:
+            move_dir(tree, final)
+        except OSError:
+            move_dir(out, final)
+            raise
+
+
 def _read(path: Path) -> _Intent | None:
     try:
         intent = _Intent(**orjson.loads(path.read_bytes()))
         ModelRef.parse(intent.ref).require_version()
+        for place in (PurePosixPath(intent.out), PurePosixPath(intent.tree or intent.out)):
+            if place.parts[:1] != ("cache",) or ".." in place.parts:
+                raise ValueError(f"{place} does not lie in the cache")
     except (OSError, ValueError, TypeError) as error:  # torn by a dying disk: written atomically otherwise
         _log.warning(
             "an intent is unreadable and is left alone", extra={"path": str(path), "why": str(error)}

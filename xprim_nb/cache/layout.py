@@ -5,6 +5,7 @@ Source: spec 1 §Disk layout; seeds/002 §Directory Layout.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import time
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from xprim_nb.config import Config
 from xprim_nb.refs import ModelRef
 
 __all__ = ["Layout"]
+
+# The three parts of a reference may have 384 characters together, a file name has 255.
+_MAX_LOCK_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ class Layout:
 
     def model_dir(self, ref: ModelRef) -> Path:
         """The directory of an installed version."""
-        return self.base / ref.group / ref.model / ref.require_version().version
+        return self.base.joinpath(ref.group, ref.model, ref.require_version().version)
 
     def manifest_file(self, model_dir: Path) -> Path:
         """The raw manifest inside a model directory."""
@@ -92,7 +96,11 @@ class Layout:
 
     def ref_lock(self, ref: ModelRef) -> Path:
         """Held while a version is being pulled or removed."""
-        return self.cache / "locks" / f"ref-{ref.group}~{ref.model}~{ref.version}.lock"
+        name = f"{ref.group}~{ref.model}~{ref.version}"
+        if len(name) > _MAX_LOCK_NAME:
+            # Of the lower-case name: where two spellings are one directory, they are one lock too.
+            name = f"{name[:_MAX_LOCK_NAME]}~{hashlib.sha256(name.lower().encode()).hexdigest()[:16]}"
+        return self.cache / "locks" / f"ref-{name}.lock"
 
     def partial_lock(self, manifest_hash: str) -> Path:
         """Held while an unfinished pull is being worked on."""

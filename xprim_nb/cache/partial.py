@@ -21,15 +21,15 @@ from typing import Self
 from xprim_nb._files import (
     make_dirs,
     preallocate,
-    remove_tree,
     start_writeback,
     storage_errors,
     sync_dir,
     sync_file,
+    write_atomic,
 )
 from xprim_nb._files import write_at as write_block
 from xprim_nb._hashing import Digest, is_digest, read_range
-from xprim_nb.errors import HashMismatchError
+from xprim_nb.errors import HashMismatchError, XprimError
 from xprim_nb.registry.manifest import Manifest, Segment, VerifiedManifest
 
 __all__ = ["ChunkWriter", "Partial", "hash_segments", "journal_digests", "journal_size"]
@@ -65,17 +65,23 @@ def journal_size(directory: Path) -> int:
 
 
 def hash_segments(root: Path, manifest: Manifest, index: int, take: Callable[[memoryview], None]) -> bool:
-    """Hand the bytes of chunk `index`, as the files below `root` hold them, to `take`; False when some are missing."""
-    for segment in manifest.segments(index):
-        try:
+    """Hand the bytes of chunk `index`, as the files below `root` hold them, to `take`; False when some cannot be read.
+
+    Raises:
+        StorageError, HashMismatchError: What `take` raised.
+    """
+    try:
+        for segment in manifest.segments(index):
             fd = os.open(root / manifest.files[segment.file_index].path, _READ_FLAGS)
-        except OSError:
-            return False
-        try:
-            if read_range(fd, segment.file_offset, segment.length, take) < segment.length:
-                return False
-        finally:
-            os.close(fd)
+            try:
+                if read_range(fd, segment.file_offset, segment.length, take) < segment.length:
+                    return False
+            finally:
+                os.close(fd)
+    except XprimError:
+        raise
+    except OSError:  # absent, a directory, a bad sector: whoever asked looks elsewhere
+        return False
     return True
 
 
@@ -127,9 +133,9 @@ class Partial:
                         preallocate(fd, file.size)
                 finally:
                     os.close(fd)
-            # Written anew: lines of chunks that turned out damaged must not come back.
+            # Anew, and at once: lines of chunks that turned out damaged must not come back, the others must not get lost.
             journal = self.directory / _JOURNAL
-            journal.write_text("".join(f"{digest}\n" for digest in sorted(self.present)), "ascii")
+            write_atomic(journal, "".join(f"{digest}\n" for digest in sorted(self.present)).encode())
             self._journal = os.open(journal, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
 
     def writer(self, digest: Digest) -> ChunkWriter:
@@ -192,11 +198,6 @@ class Partial:
         if journal >= 0:
             os.close(journal)
 
-    def discard(self) -> None:
-        """Delete what is left after the tree was moved to its place."""
-        self.release()
-        remove_tree(self.directory)
-
     def _is_right(self, digest: Digest) -> bool:
         """True when the chunk's bytes are right in every place where it occurs."""
         for index in self.manifest.distinct[digest]:
@@ -219,6 +220,9 @@ def _sync_path(path: Path) -> None:
 
 class ChunkWriter:
     """Hashes one chunk and writes it to its place or places as it arrives. Used by one thread at a time.
+
+    Its last byte lists it, if it is right, before the thread that brought it takes the next chunk: a kill costs what is
+    in flight and no more.
 
     A context manager: it keeps a few files open until left.
     """
@@ -262,6 +266,8 @@ class ChunkWriter:
                 self._put(segments, block)
         self.received += len(block)
         self.total_received += len(block)
+        if self.received == self.size_bytes and self._hash.hexdigest() == self.digest:
+            self._partial.settle(self.digest)
 
     def restart(self) -> None:
         """Forget what was taken."""

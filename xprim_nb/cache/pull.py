@@ -12,6 +12,7 @@ Source: spec 1 §Pull.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Callable
@@ -31,7 +32,7 @@ from xprim_nb.cache.planning import already_installed, check_space, plan_pull
 from xprim_nb.cache.progress import Meter, telling
 from xprim_nb.cache.store import Store, manifest_digest
 from xprim_nb.cache.values import InstalledModel, Pulled, PullPlan, PullStatus, Receipt
-from xprim_nb.cache.verify import wrong_chunks
+from xprim_nb.cache.verify import is_whole
 from xprim_nb.config import MAX_CONCURRENCY
 from xprim_nb.errors import ConfigError, ModelNotFoundError, NetworkError
 from xprim_nb.events import EventHub, ModelInstalled, PullProgress
@@ -42,6 +43,9 @@ from xprim_nb.registry.manifest import VerifiedManifest
 __all__ = ["Puller"]
 
 _log = logging.getLogger("xprim_nb.cache")
+
+# A swap takes milliseconds, unless it has gigabytes to delete.
+_SWAP_POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +137,8 @@ class Puller:
                 pulled = await self._pull_locked(
                     ref, offer, verified, force=force, concurrency=concurrency, meter=meter
                 )
-        self._events.publish(ModelInstalled(ref, pulled.model.manifest_hash, pulled.status))
+        if pulled.status != "already_installed":  # another process was first
+            self._events.publish(ModelInstalled(ref, pulled.model.manifest_hash, pulled.status))
         return pulled
 
     async def _pull_locked(
@@ -147,6 +152,7 @@ class Puller:
         meter: Meter,
     ) -> Pulled:
         await settled(self._installer.recover, ref)
+        await settled(self._installer.check_place, ref)
         installed = await settled(self._store.find, ref)
         same = installed is not None and installed.manifest_hash == verified.digest
         if installed is not None and same and not force:  # another process was first
@@ -154,11 +160,18 @@ class Puller:
         whole = await settled(self._whole_in_place, ref, verified, offer, meter)
         if whole is not None:
             return Pulled(ref, "installed", whole, meter.receipt(), offer.checked, offer.warnings)
-        async with locked(self._layout.partial_lock(verified.digest)):
+
+        def waits() -> None:
+            meter.waiting_for = "another pull of the same bytes under another name"
+
+        async with locked(self._layout.partial_lock(verified.digest), waits):
             partial = Partial(self._layout.partials / verified.digest, verified)
+            while not await settled(self._installer.is_free, partial.tree):
+                waits()
+                await asyncio.sleep(_SWAP_POLL_S)
             try:
                 await self._assemble(ref, verified, installed, partial, concurrency, meter)
-                meter.phase = "extracting"
+                meter.phase, meter.waiting_for = "extracting", ""
                 await settled(partial.make_durable)
                 receipt = meter.receipt()
                 model, kept = await settled(self._put_in_place, ref, verified, offer, partial, receipt)
@@ -252,7 +265,7 @@ class Puller:
         or a forced pull found nothing wrong.
         """
         directory = self._layout.model_dir(ref)
-        if manifest_digest(self._layout, directory) != verified.digest or wrong_chunks(
+        if manifest_digest(self._layout, directory) != verified.digest or not is_whole(
             directory, verified.manifest
         ):
             return None
@@ -271,9 +284,8 @@ class Puller:
             "bytes_present": receipt.bytes_present,
             "local_models": dict(receipt.local_models),
         }
-        model, kept = self._installer.install(ref, verified, partial.tree, self._extra(ref, offer), note)
-        partial.discard()
-        return model, kept
+        partial.release()
+        return self._installer.install(ref, verified, partial.tree, self._extra(ref, offer), note)
 
     def _extra(self, ref: ModelRef, offer: _Offer) -> dict[str, Any]:
         return {"registry": self._client.url, "resolved_version": offer.version}

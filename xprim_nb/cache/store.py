@@ -52,7 +52,7 @@ class Store:
         Raises:
             StorageError: `registry.json` cannot be read.
         """
-        return sorted(self._entries(self._read()), key=lambda model: model.ref)
+        return sorted(self._entries(self._read()), key=_by_ref)
 
     def find(self, ref: ModelRef) -> InstalledModel | None:
         """The installed model, its directory present; None when it is not installed."""
@@ -261,6 +261,11 @@ def manifest_digest(layout: Layout, model_dir: Path) -> str | None:
         return sha256_hex(layout.manifest_file(model_dir).read_bytes())
     except OSError:
         return None
+
+
+def _by_ref(model: InstalledModel) -> tuple[str, str, str]:
+    """The order of refs, without the generated comparison that builds two tuples each time."""
+    return model.ref.group, model.ref.model, model.ref.version
 
 
 def _entry(document: Document, ref: ModelRef) -> Any:  # noqa: ANN401  # checked by the caller

@@ -14,7 +14,12 @@ from xprim_nb._hashing import Digest
 from xprim_nb.cache.partial import hash_segments
 from xprim_nb.registry.manifest import Manifest
 
-__all__ = ["wrong_chunks"]
+__all__ = ["is_whole", "wrong_chunks"]
+
+
+def is_whole(root: Path, manifest: Manifest) -> bool:
+    """True when the files below `root` are there, of the right size, and hold the manifest's bytes."""
+    return not _odd_files(root, manifest) and not wrong_chunks(root, manifest)
 
 
 def wrong_chunks(root: Path, manifest: Manifest) -> dict[int, Digest]:
@@ -37,16 +42,23 @@ def wrong_chunks(root: Path, manifest: Manifest) -> dict[int, Digest]:
     }
 
 
-def _ends_of_odd_files(root: Path, manifest: Manifest) -> list[int]:
+def _odd_files(root: Path, manifest: Manifest) -> list[int]:
+    """Numbers of the files that are missing, no plain files, or of another size."""
     odd = []
     for number, file in enumerate(manifest.files):
         path = root / file.path
-        if path.is_file() and not path.is_symlink() and path.stat().st_size == file.size:
-            continue
-        end = max(manifest.file_starts[number] + file.size - 1, 0)
-        odd += [
+        if not (path.is_file() and not path.is_symlink() and path.stat().st_size == file.size):
+            odd.append(number)
+    return odd
+
+
+def _ends_of_odd_files(root: Path, manifest: Manifest) -> list[int]:
+    found = []
+    for number in _odd_files(root, manifest):
+        end = max(manifest.file_starts[number] + manifest.files[number].size - 1, 0)
+        found += [
             index
             for index, (start, size) in enumerate(zip(manifest.chunk_starts, manifest.sizes, strict=True))
             if start <= end < start + size
         ]
-    return odd
+    return found

@@ -37,7 +37,7 @@ def show_config(session: Session) -> None:
 
 
 def _shown(config: Config) -> dict[str, Any]:
-    values: dict[str, Any] = {item.name: getattr(config, item.name) for item in fields(config)}
+    values: dict[str, Any] = {item.name: getattr(config, item.name) for item in fields(config) if item.repr}
     values["registry_url"] = (
         mask_url(config.registry_url) if config.registry_url else "the embedded demo registry"
     )

@@ -34,7 +34,11 @@ _T = TypeVar("_T")
 _LINE = re.compile(r"(?:^|=)\s*%xprim(?P<words>\s.*)?$")
 # Both lists come from the local disk. A disk that needs longer gets no completion, instead of a stuck editor.
 _PATIENCE_S = 1.0
-_NOTHING = SimpleMatcherResult(completions=[], suppress=False)
+
+
+def _nothing() -> SimpleMatcherResult:
+    # Made anew each time: the shell writes into what it gets.
+    return SimpleMatcherResult(completions=[], suppress=False)
 
 
 class Completer:
@@ -57,11 +61,11 @@ class Completer:
     def _match(self, text: str) -> SimpleMatcherResult:
         found = _LINE.search(text)
         if found is None or found["words"] is None:
-            return _NOTHING
+            return _nothing()
         *before, word = re.split(r"\s+", found["words"].lstrip())
         options = [(name, kind) for name, kind in self._offers(before, word) if word.lower() in name.lower()]
         if not options:
-            return _NOTHING
+            return _nothing()
         # What begins as typed comes first; what merely contains it, after.
         options.sort(key=lambda option: not option[0].lower().startswith(word.lower()))
         return SimpleMatcherResult(

@@ -133,7 +133,7 @@ def _removed_facts(removed: Removed) -> dict[str, str]:
 
 
 def _config_facts(config: Config) -> dict[str, str]:
-    facts = {item.name: str(getattr(config, item.name)) for item in fields(config)}
+    facts = {item.name: str(getattr(config, item.name)) for item in fields(config) if item.repr}
     facts["registry_url"] = (
         mask_url(config.registry_url) if config.registry_url else "the embedded demo registry"
     )

@@ -6,7 +6,7 @@ Source: spec 3 §Magics.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 from IPython.core.error import UsageError
@@ -51,20 +51,20 @@ SETTINGS: dict[str, Callable[[str], object]] = {
 
 
 def changed(config: Config, pairs: Iterable[str]) -> Config:
-    """The settings with changes typed as `KEY=VALUE`; an empty value stands for the default.
+    """The settings with changes typed as `KEY=VALUE`; an empty value stands for the environment's or the default.
 
     Raises:
         UsageError: There is no such setting, or its value cannot be read.
         ConfigError: Its value is out of range.
     """
-    defaults = {item.name: getattr(Config(), item.name) for item in fields(Config)}
+    default = Config.from_env(Config(app_name=config.app_name))
     values: dict[str, object] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or key not in SETTINGS:
             raise UsageError(f"%xprim config: {pair!r} is no KEY=VALUE; the keys are {', '.join(SETTINGS)}")
         try:
-            values[key] = SETTINGS[key](text) if text else defaults[key]
+            values[key] = SETTINGS[key](text) if text else getattr(default, key)
         except ValueError as error:
             raise UsageError(f"%xprim config: {key}={text}: {error}") from error
     return replace(config, **values)  # type: ignore[arg-type]  # each read by its own function

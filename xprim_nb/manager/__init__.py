@@ -10,6 +10,7 @@ Source: seeds/002 §Public API; spec 1 §Manager.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -87,31 +88,36 @@ class Manager(Reading):
         return mask_url(self.config.registry_url or str(demo.registry_path()))
 
     async def __aenter__(self) -> Self:
+        async with (
+            contextlib.AsyncExitStack() as opened
+        ):  # closes what is open when the rest cannot be opened
+            self._logs.open()
+            opened.callback(self._logs.close)
+            sources = open_sources(self.config, str(demo.registry_path()), self._injected)
+            self._client = RegistryClient(
+                sources,
+                cache_dir=self._layout.cache,
+                metadata_dir=self._layout.metadata_name,
+                policy=RetryPolicy(self.config.tries, self.config.backoff_s),
+                offline=self.config.offline,
+                events=self.events,
+            )
+            opened.push_async_callback(self._client.aclose)
+            self._index = ChunkIndex(self._layout)
+            opened.callback(self._index.close)
+            self._installer = Installer(self._layout, self._store, self._index)
+            self._puller = Puller(self._layout, self._store, self._index, self._client, self.events)
+            self._remover = Remover(self._layout, self._store, self._installer, self.events)
+            await settled(self._installer.recover)
+            self._opened = opened.pop_all()
         self._home = asyncio.get_running_loop()
-        self._logs.open()
-        sources = open_sources(self.config, str(demo.registry_path()), self._injected)
-        self._client = RegistryClient(
-            sources,
-            cache_dir=self._layout.cache,
-            metadata_dir=self._layout.metadata_name,
-            policy=RetryPolicy(self.config.tries, self.config.backoff_s),
-            offline=self.config.offline,
-            events=self.events,
-        )
-        self._index = ChunkIndex(self._layout)
-        self._installer = Installer(self._layout, self._store, self._index)
-        self._puller = Puller(self._layout, self._store, self._index, self._client, self.events)
-        self._remover = Remover(self._layout, self._store, self._installer, self.events)
-        await settled(self._installer.recover)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._home = None
-        await self._client.aclose()
-        self._index.close()
-        self._logs.close()
+        await self._opened.aclose()
 
     @at_home
     async def plan_pull(self, ref: ModelRef | str, *, force: bool = False) -> PullPlan:

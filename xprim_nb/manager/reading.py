@@ -103,7 +103,8 @@ class Reading:
         """Every model in the registry, sorted by ref; from the cache, marked stale, when it cannot be asked.
 
         Raises:
-            NetworkError, OfflineError, RegistryError: It cannot be asked and nothing is cached; or the answer is broken.
+            NetworkError, OfflineError: It cannot be asked, and nothing is cached.
+            RegistryError: Its answer is broken.
         """
         return RemoteListing.of(await self._client.index())
 

@@ -19,7 +19,14 @@ from typing import Protocol, TypeVar
 from xprim_nb._files import write_atomic
 from xprim_nb._hashing import is_digest, sha256_hex
 from xprim_nb._threads import Lanes
-from xprim_nb.errors import HashMismatchError, NetworkError, OfflineError, RegistryError, StorageError, XprimError
+from xprim_nb.errors import (
+    HashMismatchError,
+    NetworkError,
+    OfflineError,
+    RegistryError,
+    StorageError,
+    XprimError,
+)
 from xprim_nb.events import EventHub, FetchRetried, IndexStale, TrustNotice
 from xprim_nb.refs import ModelRef
 from xprim_nb.registry.index import Index, parse_index
@@ -117,27 +124,29 @@ class RegistryClient:
         Raises:
             OfflineError: Offline, and nothing is cached (or `fresh`).
             NetworkError: Nobody answered, and nothing is cached (or `fresh`).
-            RegistryError: The answer is no index.
+            RegistryError: No source's answer is an index.
         """
         cached = await asyncio.to_thread(self._cache.load)
         known = cached or CachedIndex(b"", "", "", "", 0.0, Memory.empty())
         try:
-            source, document = await self._ask("the index", lambda each: self._index_from(each, known))
+            source, (document, index) = await self._ask(
+                "the index", lambda each: self._index_from(each, known)
+            )
         except NetworkError as error:
             if cached is None or fresh:
                 raise
-            self._events.publish(IndexStale(self.url, cached.age_s, error.message))
+            why = "offline mode is on" if isinstance(error, OfflineError) else error.message
+            self._events.publish(IndexStale(self.url, cached.age_s, why))
             return IndexAnswer(
-                parse_index(cached.raw), cached.source, cached.age_s, True, error.message, memory=cached.memory
+                parse_index(cached.raw), cached.source, cached.age_s, True, why, memory=cached.memory
             )
-        raw = known.raw if document.raw is None else document.raw
-        index = parse_index(raw)
         for problem in index.unnamed_problems:
             _log.warning("models.json: %s", problem, extra={"registry": self.url})
         memory, news = known.memory.after(index)
         for notice in news:
             _log.warning(notice.message, extra={"ref": str(notice.ref), "kind": notice.kind})
             self._events.publish(notice)
+        raw = known.raw if document.raw is None else document.raw
         saved = CachedIndex(raw, document.etag, document.last_modified, source.url, time.time(), memory)
         await asyncio.to_thread(self._cache.save, saved)
         return IndexAnswer(index, source.url, notices=news, memory=memory)
@@ -148,7 +157,12 @@ class RegistryClient:
         if cached is None:
             return None
         return IndexAnswer(
-            parse_index(cached.raw), cached.source, cached.age_s, True, "the registry was not asked", memory=cached.memory
+            parse_index(cached.raw),
+            cached.source,
+            cached.age_s,
+            True,
+            "the registry was not asked",
+            memory=cached.memory,
         )
 
     async def manifest(self, digest: str) -> VerifiedManifest:
@@ -160,7 +174,9 @@ class RegistryClient:
             OfflineError, NetworkError: It is not on disk and could not be fetched.
         """
         if not is_digest(digest):
-            raise RegistryError(f"{digest!r:.100} is no digest, and so no manifest's name.", subject=digest[:100])
+            raise RegistryError(
+                f"{digest!r:.100} is no digest, and so no manifest's name.", subject=digest[:100]
+            )
         path = self._manifests / digest
         try:
             raw = await asyncio.to_thread(path.read_bytes)
@@ -210,10 +226,13 @@ class RegistryClient:
         for source in self._all:
             await source.aclose()
 
-    async def _index_from(self, source: Source, known: CachedIndex) -> Document:
+    async def _index_from(self, source: Source, known: CachedIndex) -> tuple[Document, Index]:
         if known.source != source.url:  # validators belong to the server that gave them
-            return await source.index()
-        return await source.index(known.etag, known.last_modified)
+            document = await source.index()
+        else:
+            document = await source.index(known.etag, known.last_modified)
+        # Parsed here, so that a source that serves a login page makes room for its mirrors.
+        return document, parse_index(known.raw if document.raw is None else document.raw)
 
     async def _ask(self, what: str, once: Callable[[Source], Awaitable[_T]]) -> tuple[Source, _T]:
         """The first good answer; see the decision tree in `retry`."""
@@ -232,7 +251,7 @@ class RegistryClient:
                     if is_final(error):  # 2
                         live.remove(source)
                     _log.info("a try failed", extra={"what": what, "source": source.url, "why": str(error)})
-            delay_s = self._policy.delay_s(attempt, random.random(), list(failed.values()))  # noqa: S311  # jitter
+            delay_s = self._policy.delay_s(attempt, random.random(), list(failed.values()))  # jitter
             if not live or delay_s is None:  # 3
                 raise _summed_up(what, gravest(list(failed.values())), last)
             reason = gravest(list(failed.values())).message  # 4

@@ -76,7 +76,9 @@ class Index:
             return self.models[ref]
         versions = [model.ref.version for model in self.versions(ref)]
         raise VersionNotFoundError(
-            f"{ref.name} has no version {ref.version!r}.", subject=str(ref), hint=f"It has: {', '.join(versions)}."
+            f"{ref.name} has no version {ref.version!r}.",
+            subject=str(ref),
+            hint=f"It has: {', '.join(versions)}.",
         )
 
     def versions(self, ref: ModelRef) -> list[RemoteModel]:
@@ -87,7 +89,9 @@ class Index:
         """
         found = [each for each in self if (each.ref.group, each.ref.model) == (ref.group, ref.model)]
         if not found:
-            near = sorted({each.ref.name for each in self if ref.model in each.ref.name or each.ref.model in ref.name})
+            near = sorted(
+                {each.ref.name for each in self if ref.model in each.ref.name or each.ref.model in ref.name}
+            )
             hint = f"Did you mean {', '.join(near[:5])}?" if near else ""
             raise ModelNotFoundError(f"The registry has no model {ref.name}.", subject=ref.name, hint=hint)
         return found
@@ -104,7 +108,9 @@ def parse_index(raw: bytes) -> Index:
     except (orjson.JSONDecodeError, RecursionError) as error:
         raise RegistryError(f"models.json is not JSON: {error}", subject="models.json") from error
     if not isinstance(document, dict):
-        raise RegistryError(f"models.json is a {type(document).__name__}, not an object.", subject="models.json")
+        raise RegistryError(
+            f"models.json is a {type(document).__name__}, not an object.", subject="models.json"
+        )
     entries: dict[ModelRef, Mapping[str, Any]] = {}
     problems: dict[ModelRef, str] = {}
     unnamed: list[str] = []
@@ -153,7 +159,9 @@ def _problem(entry: object) -> str | None:
     return None
 
 
-def _resolved(entries: Mapping[ModelRef, Mapping[str, Any]], problems: dict[ModelRef, str], unnamed: list[str]) -> Index:
+def _resolved(
+    entries: Mapping[ModelRef, Mapping[str, Any]], problems: dict[ModelRef, str], unnamed: list[str]
+) -> Index:
     models: dict[ModelRef, RemoteModel] = {}
     for ref in sorted(entries):
         entry = entries[ref]

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from xprim_nb._files import write_atomic
+from xprim_nb._hashing import sha256_hex
 from xprim_nb.errors import StorageError
 from xprim_nb.registry.trust import Memory
 
@@ -70,8 +71,11 @@ class IndexCache:
             stored = orjson.loads(self.path.read_bytes())
             if stored["schema"] != _SCHEMA:
                 return None
+            raw = stored["index"].encode()
+            if sha256_hex(raw) != stored["sha256"]:  # the registry would confirm its ETag for ever after
+                raise ValueError("the index is not the one that was stored")
             return CachedIndex(
-                raw=stored["index"].encode(),
+                raw=raw,
                 etag=str(stored["etag"]),
                 last_modified=str(stored["last_modified"]),
                 source=str(stored["source"]),
@@ -81,7 +85,10 @@ class IndexCache:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            _log.warning("the cached index is unreadable and is ignored", extra={"path": str(self.path), "why": str(error)})
+            _log.warning(
+                "the cached index is unreadable and is ignored",
+                extra={"path": str(self.path), "why": str(error)},
+            )
             return None
 
     def save(self, cached: CachedIndex) -> None:
@@ -93,6 +100,7 @@ class IndexCache:
             "last_modified": cached.last_modified,
             "fetched_at": cached.fetched_at,
             "memory": cached.memory.to_json(),
+            "sha256": sha256_hex(cached.raw),
             "index": cached.raw.decode("utf-8", "replace"),
         }
         try:

@@ -44,7 +44,10 @@ class RemoteListing(tuple[RemoteModel, ...]):
 
     @classmethod
     def _made(
-        cls, models: Iterable[RemoteModel], told: IndexAnswer | RemoteListing, notices: tuple[TrustNotice, ...]
+        cls,
+        models: Iterable[RemoteModel],
+        told: IndexAnswer | RemoteListing,
+        notices: tuple[TrustNotice, ...],
     ) -> Self:
         made = cls(models)
         made.source, made.age_s = told.source, told.age_s

@@ -28,7 +28,15 @@ from xprim_nb._hashing import Digest, is_digest, sha256_hex
 from xprim_nb.errors import HashMismatchError, RegistryError
 from xprim_nb.registry.paths import check_paths
 
-__all__ = ["MAX_CHUNK_BYTES", "MAX_DOCUMENT_BYTES", "FileEntry", "Manifest", "Segment", "VerifiedManifest", "parse_manifest"]
+__all__ = [
+    "MAX_CHUNK_BYTES",
+    "MAX_DOCUMENT_BYTES",
+    "FileEntry",
+    "Manifest",
+    "Segment",
+    "VerifiedManifest",
+    "parse_manifest",
+]
 
 # Spec 1 §Client: an answer above these is cut off, whatever it claims to be.
 MAX_DOCUMENT_BYTES = 64 << 20
@@ -98,7 +106,9 @@ class Manifest(BaseModel):
             return self.chunk_sizes
         if not self.chunks:
             return ()
-        return (self.chunk_size,) * (len(self.chunks) - 1) + (self.total_size - self.chunk_size * (len(self.chunks) - 1),)
+        return (self.chunk_size,) * (len(self.chunks) - 1) + (
+            self.total_size - self.chunk_size * (len(self.chunks) - 1),
+        )
 
     @cached_property
     def chunk_starts(self) -> tuple[int, ...]:
@@ -189,7 +199,9 @@ def _check_sums(manifest: Manifest, where: str, digest: str) -> None:
         if len(manifest.chunk_sizes) != len(manifest.chunks):
             refuse(f"chunk_sizes has {len(manifest.chunk_sizes)} entries for {len(manifest.chunks)} chunks.")
         if sum(manifest.chunk_sizes) != manifest.total_size:
-            refuse(f"the chunks hold {sum(manifest.chunk_sizes)} bytes, total_size says {manifest.total_size}.")
+            refuse(
+                f"the chunks hold {sum(manifest.chunk_sizes)} bytes, total_size says {manifest.total_size}."
+            )
         return _check_repeats(manifest, refuse)
     if not manifest.chunks:
         if manifest.total_size:

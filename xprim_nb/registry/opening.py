@@ -6,6 +6,7 @@ Source: spec 1 §Client (`http(s)://`, a directory path or `file://`).
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from urllib.request import url2pathname
 from xprim_nb.config import Config, mask_url
 from xprim_nb.errors import ConfigError
 from xprim_nb.registry.sources import Source
+from xprim_nb.registry.sources.answers import origin
 from xprim_nb.registry.sources.directory import DirectorySource
 
 if TYPE_CHECKING:
@@ -27,19 +29,30 @@ __all__ = ["AsyncClientLike", "open_source", "open_sources"]
 def open_sources(config: Config, default_url: str, client: AsyncClientLike | None = None) -> list[Source]:
     """The registry and its mirrors, in order.
 
+    Mirrors get `Config.headers` only where they share the registry's origin: what they serve is verified, and so they
+    need not be trusted with its credentials.
+
     Raises:
         ConfigError: A URL cannot be used.
     """
-    return [open_source(url, config, client) for url in (config.registry_url or default_url, *config.mirrors)]
+    first = config.registry_url or default_url
+    sources = [open_source(first, config, client)]
+    for url in config.mirrors:
+        trusted = config if _share_origin(first, url) else replace(config, headers={})
+        sources.append(open_source(url, trusted, client))
+    return sources
 
 
 def open_source(url: str, config: Config, client: AsyncClientLike | None = None) -> Source:
     """The source for one base URL or directory.
 
     Raises:
-        ConfigError: The scheme is not one we read.
+        ConfigError: The URL cannot be used, or has a scheme that we do not read.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConfigError(f"{mask_url(url)!r} is no usable URL: {error}.", subject="registry_url") from error
     if parts.scheme in ("http", "https"):
         # By name, so that a directory registry never pays for loading the HTTP client.
         http = importlib.import_module("xprim_nb.registry.sources.http")
@@ -61,3 +74,10 @@ def open_source(url: str, config: Config, client: AsyncClientLike | None = None)
             hint="Use http://, https://, file:// or a directory.",
         )
     return DirectorySource(Path(url).expanduser().absolute())
+
+
+def _share_origin(first: str, second: str) -> bool:
+    try:
+        return origin(first) == origin(second) and urlsplit(first).scheme in ("http", "https")
+    except ValueError:  # `open_source` says what is wrong with it
+        return False

@@ -314,6 +314,8 @@ class _Stream:
             self._end(opened)
 
     def _end(self, opened: FileIO) -> None:
+        if identity_of(os.fstat(opened.fileno())) != self._identity:
+            raise changed_error(self.current)
         self.digests.append(Digest(self._hash.hexdigest()))
         self.close()
 

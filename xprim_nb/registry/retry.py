@@ -43,7 +43,9 @@ class RetryPolicy:
         if attempt >= self.tries:
             return None
         wait_s = self.backoff_s * 2.0 ** (attempt - 1) * (1 + self.jitter * (2 * chance - 1))
-        asked = [each.retry_after_s for each in errors if isinstance(each, SourceError) and each.retry_after_s]
+        asked = [
+            each.retry_after_s for each in errors if isinstance(each, SourceError) and each.retry_after_s
+        ]
         return max([wait_s, *asked])
 
 
@@ -56,4 +58,6 @@ def is_final(error: XprimError) -> bool:
 
 def gravest(errors: list[XprimError]) -> XprimError:
     """The error to raise for a round: altered bytes before broken formats before a bad line."""
-    return min(errors, key=lambda error: (not isinstance(error, HashMismatchError), isinstance(error, NetworkError)))
+    return min(
+        errors, key=lambda error: (not isinstance(error, HashMismatchError), isinstance(error, NetworkError))
+    )

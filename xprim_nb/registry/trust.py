@@ -72,7 +72,9 @@ class Memory:
         """As stored beside the cached index."""
         return {
             "seen": {key: list(hashes) for key, hashes in self.seen.items()},
-            "notices": {key: [each.kind, each.known_hash, each.offered_hash] for key, each in self.notices.items()},
+            "notices": {
+                key: [each.kind, each.known_hash, each.offered_hash] for key, each in self.notices.items()
+            },
         }
 
     @classmethod

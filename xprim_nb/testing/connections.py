@@ -161,7 +161,8 @@ class ConnectionServer:
             try:
                 sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
             except OSError:  # the client has left, or sent plain HTTP before the handshake
-                self.failed_handshakes += 1
+                with self._lock:
+                    self.failed_handshakes += 1
                 sock.close()
                 return
         connection = Connection(sock, self.accepted, client_port)
@@ -181,7 +182,8 @@ class ConnectionServer:
                 try:
                     connection.sock.do_handshake()
                 except (OSError, ValueError):
-                    self.failed_handshakes += 1
+                    with self._lock:
+                        self.failed_handshakes += 1
                     return
             self._handle(connection)
         finally:

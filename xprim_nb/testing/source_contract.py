@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import threading
 from collections.abc import Callable
@@ -52,6 +53,11 @@ _NO_DIGESTS = {
 _SILENCE_S = 0.2
 
 
+@functools.cache
+def _data() -> bytes:
+    return random_bytes(1, 2 * _CHUNK_BYTES + 5)
+
+
 class SourceContract:
     """Subclass it as `Test…` and give it the fixture `source_for`: a function from a registry directory to a `Source`.
 
@@ -61,11 +67,7 @@ class SourceContract:
     @pytest.fixture
     def made(self, tmp_path: Path) -> MadeRegistry:
         """A registry with one model of three chunks, and a file beside it that nobody may read."""
-        made = make_registry(
-            tmp_path / "registry",
-            {_MODEL: {"w.bin": random_bytes(1, 2 * _CHUNK_BYTES + 5)}},
-            chunk_size=_CHUNK_BYTES,
-        )
+        made = make_registry(tmp_path / "registry", {_MODEL: {"w.bin": _data()}}, chunk_size=_CHUNK_BYTES)
         (made.root / "secret").write_bytes(b"secret")
         return made
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from xprim_nb.demo.train.corpus import HELD_OUT_EVERY, Domain
+from xprim_nb.demo.train.corpus import HELD_OUT_EVERY, PROMPTED_SHARE, Domain
 from xprim_nb.demo.train.fit import Figures
-from xprim_nb.demo.train.measure import WINDOW_TOKENS
+from xprim_nb.demo.train.measure import TEMPERATURE, WINDOW_TOKENS
 from xprim_nb.demo.train.recipe import BASE_REPO, DOMAINS, AdapterRecipe, Recipe
 
 Bits = Mapping[str, float]
@@ -99,11 +99,11 @@ def adapter_card(
     domains: Sequence[Domain],
     figures: Figures,
     bits: Mapping[str, Bits],
-    samples: Sequence[tuple[str, str]],
+    samples: Sequence[str],
     versions: str,
     own_prose: bool,
 ) -> str:
-    """The card of a LoRA layer; `samples` are (prompt, greedy continuation included) pairs."""
+    """The card of a LoRA layer; `samples` are texts, each with its prompt."""
     domain = next(domain for domain in domains if domain.name == adapter.domain)
     about = (
         f"A LoRA layer of rank {adapter.rank}, alpha {adapter.alpha}, {parameters:,} parameters in float16, "
@@ -122,7 +122,7 @@ def adapter_card(
         *_training_data([domain], own_prose=own_prose),
         "---",
     ]
-    shown = [line for _, text in samples for line in ("```text", text.rstrip("\n"), "```", "")]
+    shown = [line for text in samples for line in ("```text", text.rstrip("\n"), "```", "")]
     return "\n".join(
         [
             *front,
@@ -133,12 +133,12 @@ def adapter_card(
             "",
             "## Training",
             *_training_lines(recipe, [domain], figures, versions, own_prose=own_prose),
-            "Half of the rows begin with up to 80 unscored bytes of another kind of text.",
+            f"{PROMPTED_SHARE:.0%} of the rows begin with up to 80 unscored bytes of another kind of text.",
             "",
             "## Evaluation",
             *_bits_table(bits),
             "",
-            "## Greedy samples",
+            f"## Samples (temperature {TEMPERATURE}, seed 0)",
             *shown,
             LIMITS,
             "",

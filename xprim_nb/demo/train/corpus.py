@@ -23,6 +23,9 @@ HELD_OUT_EVERY = 20
 JSON_BYTES = 3_000_000
 """About the size of the prose, so that no domain is seen many more times than another."""
 
+PROMPTED_SHARE = 0.3
+"""Share of an adapter's rows that begin with another domain: enough to turn any prompt; more costs quality."""
+
 IGNORED = -100
 """The label that `LlamaForCausalLM` leaves out of its loss."""
 
@@ -118,7 +121,7 @@ def draw_mixture(
 def draw_adapter(
     rng: np.random.Generator, domains: Sequence[Domain], target: int, *, rows: int, length: int
 ) -> tuple[Rows, Rows]:
-    """Crops of one domain, half of them after an unscored beginning from another one.
+    """Crops of one domain, `PROMPTED_SHARE` of them after an unscored beginning from another one.
 
     The beginning teaches the adapter to turn any prompt towards its own domain; only what follows is scored.
 
@@ -130,7 +133,7 @@ def draw_adapter(
     newline = encode("\n").astype(np.int64)
     all_ids, all_labels = [], []
     for _ in range(rows):
-        if rng.random() < 0.5:
+        if rng.random() >= PROMPTED_SHARE:
             ids = _crop(rng, domain, length)
             labels = ids
         else:

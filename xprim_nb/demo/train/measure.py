@@ -17,6 +17,9 @@ WINDOW_TOKENS = 512
 WINDOWS = 128
 """Windows a domain: 64 kB of text gives a standard error of about 0.01 bits/byte."""
 
+TEMPERATURE = 0.7
+"""Of the samples in the cards: greedy prose circles, and above 0.9 the spelling goes."""
+
 PROMPTS = ("The ", "def ", '{"name": ')
 
 

@@ -79,7 +79,7 @@ class Recipe:
     shares: tuple[float, float, float] = (0.45, 0.35, 0.20)  # in the order of DOMAINS
     base: Stage = Stage(steps=2200, long_share=0.15, matrix_lr=16e-3, other_lr=8e-3)
     refined: Stage = Stage(steps=350, long_share=0.5, matrix_lr=4e-3, other_lr=3e-3)
-    adapter: Stage = Stage(steps=250, batch_tokens=6144, other_lr=3e-3)
+    adapter: Stage = Stage(steps=200, batch_tokens=6144, other_lr=1.5e-3)
     adapters: tuple[AdapterRecipe, ...] = (
         AdapterRecipe(
             domain="prose",

@@ -25,7 +25,7 @@ from xprim_nb.demo.train.directories import (
     write_model,
 )
 from xprim_nb.demo.train.fit import fit, freeze_all_but, new_model
-from xprim_nb.demo.train.measure import PROMPTS, bits_per_byte, mixture_bits, sample
+from xprim_nb.demo.train.measure import PROMPTS, TEMPERATURE, bits_per_byte, mixture_bits, sample
 from xprim_nb.demo.train.recipe import DOMAINS, AdapterRecipe, Recipe
 
 log = logging.getLogger(__name__)
@@ -147,7 +147,7 @@ def _train_adapter(run: Run, adapter: AdapterRecipe, number: int) -> None:
     write_adapter(folder, adapted, adapter)
     loaded = PeftModel.from_pretrained(read_model(run.v2), folder)
     bits = {"v2 alone": before, f"v2 + {adapter.domain}": bits_per_byte(loaded, run.domains)}
-    samples = [(prompt, sample(loaded, prompt)) for prompt in PROMPTS]
+    samples = [sample(loaded, prompt, temperature=TEMPERATURE) for prompt in PROMPTS]
     card = cards.adapter_card(
         adapter=adapter,
         parameters=parameter_count(folder),
@@ -160,8 +160,8 @@ def _train_adapter(run: Run, adapter: AdapterRecipe, number: int) -> None:
         own_prose=run.own_prose,
     )
     (folder / "README.md").write_text(card, encoding="utf-8")
-    for prompt, text in samples:
-        log.info("%s, greedy from %r:\n%s\n", adapter.domain, prompt, text)
+    for text in samples:
+        log.info("%s:\n%s\n", adapter.domain, text)
     _report(adapter.domain, bits, run)
 
 

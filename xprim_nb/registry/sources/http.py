@@ -143,6 +143,8 @@ class HttpSource:
     async def chunk(self, digest: str, sink: ChunkSink, lanes: Lanes | None = None) -> None:
         """See `Source.chunk`."""
         url = self._object(digest)
+        if sink.received == sink.size_bytes:  # there is no range behind the last byte
+            return
         lanes = lanes or self._own_lanes()
         if self._injected is None and urlsplit(self._proxy_for(url)).scheme in ("", "http"):
             await self._chunk_by_wire(url, sink, lanes)
@@ -192,8 +194,10 @@ class HttpSource:
                     )
                 # Cut off what is too long.
                 await settled(sink.write, memoryview(block)[: sink.size_bytes - sink.received])
-            if "content-length" in response.headers:
-                await anext(blocks, None)  # the end, without which the client gives up the connection
+            if {"content-length", "transfer-encoding"} & set(response.headers):
+                # The end, without which the client gives up the connection; the chunk is whole without it.
+                with contextlib.suppress(OSError, httpx2.HTTPError):
+                    await anext(blocks, None)
 
     @contextlib.asynccontextmanager
     async def _exchange(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[Any]:

@@ -24,7 +24,7 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from xprim_nb._hashing import thread_buffer
-from xprim_nb.errors import HashMismatchError, XprimError
+from xprim_nb.errors import XprimError
 from xprim_nb.registry.sources.answers import (
     MAX_REDIRECTS,
     judge_body,
@@ -180,6 +180,7 @@ class Wire:
         """One request and its response; the connection is kept when the body was read to its end."""
         place = self._place(url)
         connection: http.client.HTTPConnection | None = None
+        response: http.client.HTTPResponse | None = None
         try:
             connection, response = self._ask(place, url, headers, stop)
             yield response
@@ -197,6 +198,8 @@ class Wire:
             raise _translated(url, error) from error
         finally:
             if connection is not None:
+                if response is not None:
+                    response.close()  # where the body ends with the connection, the response has the socket
                 connection.close()
 
     def _ask(
@@ -243,6 +246,13 @@ class Wire:
 
     def _connect(self, place: _Place) -> http.client.HTTPConnection:
         proxy = urlsplit(place.proxy)
+        if proxy.scheme not in ("", "http"):  # a redirect led here: where it began, no such proxy was needed
+            raise SourceError(
+                f"{place.host} is behind a {proxy.scheme} proxy.",
+                subject=place.host,
+                retryable=False,
+                hint="Inject an httpx2.AsyncClient: it can use such a proxy for everything.",
+            )
         host, port = (proxy.hostname or "", proxy.port or 80) if place.proxy else (place.host, place.port)
         timeout_s = self._options.connect_timeout_s
         connection: http.client.HTTPConnection
@@ -271,14 +281,12 @@ def _read_body(response: http.client.HTTPResponse, url: str, sink: ChunkSink, st
                 subject=shown_url(url),
             )
         first = False
+    # A body that goes on, or has no end of its own, is left unread: its connection is not used again.
     if response.chunked:
         with contextlib.suppress(OSError, http.client.HTTPException):  # the chunk is whole without its end
-            if response.read(1):
-                raise HashMismatchError(
-                    f"{shown_url(url)} is longer than {sink.size_bytes} bytes.", subject=shown_url(url)
-                )
+            response.read(1)
     elif response.length == 0:
-        response.close()  # a body without an end of its own stays open: its connection is not used again
+        response.close()
 
 
 def _hand_on(response: http.client.HTTPResponse, sink: ChunkSink, stop: StopToken, *, first: bool) -> bool:

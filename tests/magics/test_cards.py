@@ -1,0 +1,76 @@
+"""Errors of ours: a short card, a traceback one click away, a cell that counts as failed."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+
+from xprim_nb.errors import NotInstalledError, OfflineError, XprimError
+from xprim_nb.magics import cards
+
+from .conftest import Kernel
+
+
+def test_card_says_what_where_and_what_to_do() -> None:
+    """The text has the kind, the sentence, the place and the hint; the place only when the sentence lacks it."""
+    error = OfflineError("Not on this machine.", subject="demo/tiny v1", hint="Go online.")
+    assert (
+        cards.text_card(error) == "OfflineError: Not on this machine.\nwhere: demo/tiny v1\nhint: Go online."
+    )
+    assert "where" not in cards.text_card(XprimError("demo/tiny v1 is gone.", subject="demo/tiny v1"))
+
+
+def test_hints_speak_of_magics() -> None:
+    """What the core says of its commands becomes the notebook's way of saying it."""
+    hint = "`xprim models list --remote` or `xprim models pull a/b v1`; `xprim config` shows all."
+    shown = cards.text_card(NotInstalledError("Gone.", hint=hint))
+    assert shown.endswith(
+        "hint: `%xprim models --remote` or `%xprim pull a/b v1`; `%xprim config` shows all."
+    )
+
+
+def test_html_escapes_what_it_shows() -> None:
+    """Names from a registry cannot become markup."""
+    error = XprimError("<script>x</script>", subject="<b>", hint="a & b")
+    shown = cards.html_card(error, "File <stdin>")
+    assert "<script>" not in shown
+    assert "&lt;script&gt;" in shown
+    assert "<code>&lt;b&gt;</code>" in shown
+    assert "<details><summary>Traceback</summary>" in shown
+    assert 'role="alert"' in shown
+
+
+def test_card_in_a_terminal(shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> None:
+    """A terminal shows the text once, without frames; `%tb` still has them, and the cell has failed."""
+    result = shell.run_cell("%xprim path other/base v1")
+    assert isinstance(result.error_in_exec, NotInstalledError)
+    shown = capsys.readouterr()
+    assert (shown.out + shown.err).count("NotInstalledError") == 1
+    assert "hint: " in shown.out + shown.err
+    assert "commands.py" not in shown.out + shown.err
+    assert sys.last_value is result.error_in_exec
+    shell.run_line_magic("tb", "")
+    assert "commands.py" in capsys.readouterr().out
+
+
+def test_card_in_a_kernel(kernel: Kernel) -> None:
+    """A notebook gets the card as HTML and text, an `error` output, and a reply that says the cell failed."""
+    outcome = kernel.run("%xprim path other/base v1")
+    (card,) = outcome.of("display_data")
+    assert card["data"]["text/plain"].startswith("NotInstalledError: other/base v1 is not installed.\nhint: ")
+    assert "<details>" in card["data"]["text/html"]
+    assert "commands.py" in card["data"]["text/html"]
+    (error,) = outcome.of("error")
+    assert (error["ename"], error["traceback"]) == ("NotInstalledError", [])
+    assert (outcome.reply["status"], outcome.reply["ename"]) == ("error", "NotInstalledError")
+
+
+def test_errors_of_the_library_get_the_card_too(kernel: Kernel) -> None:
+    """A call of the library in a cell fails with the same card; another error keeps its traceback."""
+    called = kernel.run("from xprim_nb import ModelRef\nModelRef.parse('../..')")
+    assert called.of("display_data")[0]["data"]["text/plain"].startswith("InvalidRefError: ")
+    other = kernel.run("1 / 0")
+    assert other.of("display_data") == []
+    assert any("ZeroDivisionError" in line for line in other.of("error")[0]["traceback"])

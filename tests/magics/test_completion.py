@@ -1,0 +1,157 @@
+"""Tab in a line of `%xprim`, in a shell and over the protocol that notebooks use."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+import pytest
+from IPython.core.completer import provisionalcompleter
+from IPython.core.interactiveshell import InteractiveShell
+
+from xprim_nb import Handle
+from xprim_nb.magics.completion import Completer
+from xprim_nb.testing.faulty_registry import FaultyRegistry
+from xprim_nb.testing.registries import MadeRegistry
+
+from .conftest import Kernel, value_of
+
+if TYPE_CHECKING:
+    from xprim_nb.toolkit import Toolkit
+
+
+def _offered(shell: InteractiveShell, line: str) -> dict[str, str]:
+    """What Tab offers at the end of a line: each text with its type."""
+    with provisionalcompleter():
+        found = list(shell.Completer.completions(line, len(line)))
+    assert all(line[each.start : each.end] == line[found[0].start :] for each in found)
+    return {each.text: each.type or "" for each in found}
+
+
+def _models(shell: InteractiveShell, line: str) -> set[str]:
+    """The models among what Tab offers: where we have nothing to say, the shell says what it has."""
+    return {text for text, kind in _offered(shell, line).items() if kind in ("model", "installed", "remote")}
+
+
+def test_commands_and_options(shell: InteractiveShell) -> None:
+    """The first word is a command, a dash begins an option, `help` takes a command, `config` a setting."""
+    assert set(_offered(shell, "%xprim ")) >= {
+        "models",
+        "pull",
+        "remove",
+        "info",
+        "path",
+        "update",
+        "config",
+        "help",
+    }
+    assert _offered(shell, "%xprim pu") == {"pull": "command"}
+    assert _offered(shell, "%xprim pull --w") == {"--wait": "option"}
+    assert _offered(shell, "%xprim pull demo/big --dry") == {"--dry-run": "option"}
+    assert _offered(shell, "%xprim help upd") == {"update": "command"}
+    assert _offered(shell, "%xprim config conc") == {"concurrency=": "setting"}
+
+
+def test_models_of_the_registry_by_any_part(shell: InteractiveShell) -> None:
+    """What the registry listed last is offered, by any part of the name, then its versions."""
+    value_of(shell.run_cell("rows = %xprim models --remote"))
+    assert _offered(shell, "%xprim pull ") == {
+        "demo/big": "model",
+        "demo/tiny-llama": "model",
+        "other/base": "model",
+    }
+    assert _offered(shell, "%xprim pull LLAMA") == {"demo/tiny-llama": "model"}
+    assert _offered(shell, "h = %xprim pull ti") == {"demo/tiny-llama": "model"}
+    assert _offered(shell, "%xprim pull --force demo/tiny-llama ") == {
+        "latest": "remote",
+        "v1": "remote",
+        "v2": "remote",
+    }
+    assert _offered(shell, "%xprim pull demo/tiny-llama@v") == {
+        "demo/tiny-llama@v1": "remote",
+        "demo/tiny-llama@v2": "remote",
+    }
+    assert _models(shell, "%xprim info demo/big v1") == set()
+
+
+def test_what_begins_as_typed_comes_first(shell: InteractiveShell) -> None:
+    """Of two names that contain the word, the one that begins with it leads."""
+    value_of(shell.run_cell("rows = %xprim models --remote"))
+    with provisionalcompleter():
+        line = "%xprim pull o"
+        offered = [each.text for each in shell.Completer.completions(line, len(line))]
+    assert offered == ["other/base", "demo/big", "demo/tiny-llama"]
+
+
+def test_installed_models_only_where_they_are_meant(shell: InteractiveShell) -> None:
+    """`remove`, `path`, `update` and `info` offer what is installed; `info --remote` the registry's, too."""
+    value_of(shell.run_cell("rows = %xprim models --remote"))
+    value_of(shell.run_cell("pulled = %xprim pull other/base v1 --wait"))
+    for command in ("remove", "path", "update", "info"):
+        assert _offered(shell, f"%xprim {command} ") == {"other/base": "model"}
+    assert "demo/big" in _offered(shell, "%xprim info --remote ")
+    assert _offered(shell, "%xprim pull other/base ") == {"v1": "installed"}
+
+
+def test_nothing_stale_is_remembered(shell: InteractiveShell) -> None:
+    """A removed model is not offered any more."""
+    value_of(shell.run_cell("pulled = %xprim pull other/base v1 --wait"))
+    assert _models(shell, "%xprim path ") == {"other/base"}
+    value_of(shell.run_cell("gone = %xprim remove other/base v1"))
+    assert _models(shell, "%xprim path ") == set()
+
+
+def test_tab_asks_no_network(shell: InteractiveShell, registry: MadeRegistry) -> None:
+    """Before the first listing a Tab offers nothing rather than ask; afterwards it offers that list."""
+    with FaultyRegistry(registry.root) as server:
+        value_of(shell.run_cell(f"config = %xprim config registry_url={server.url}"))
+        assert _models(shell, "%xprim pull ") == set()
+        assert server.count() == 0
+        value_of(shell.run_cell("rows = %xprim models --remote"))
+        asked = server.count()
+        assert "demo/big" in _offered(shell, "%xprim pull ")
+        assert server.count() == asked
+
+
+class _StuckKit:
+    """A toolkit whose disk does not answer."""
+
+    uses_demo_registry = False
+
+    def __init__(self) -> None:
+        self.asked: list[Handle[bool]] = []
+
+    def list_installed(self) -> Handle[bool]:
+        """Never ends."""
+        self.asked.append(Handle(asyncio.Event().wait(), "wait for ever"))
+        return self.asked[-1]
+
+
+def test_stuck_disk_does_not_hold_up_the_editor(
+    bare_shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the lists do not come in time a Tab offers none, and returns."""
+    monkeypatch.setattr("xprim_nb.magics.completion._PATIENCE_S", 0.05)
+    kit = _StuckKit()
+    bare_shell.Completer.custom_matchers.append(Completer(lambda: cast("Toolkit", kit)).match)
+    assert _models(bare_shell, "%xprim path ") == set()
+    (handle,) = kit.asked
+    handle.cancel()
+
+
+def test_other_lines_are_left_alone(shell: InteractiveShell) -> None:
+    """Outside `%xprim` the shell completes as it did, and errors in ours never disturb it."""
+    shell.user_ns["some_long_name"] = 1
+    assert "some_long_name" in _offered(shell, "some_long")
+    assert _models(shell, "%xprim nonsense x") == set()
+    assert "%xprim" in {text if text.startswith("%") else f"%{text}" for text in _offered(shell, "%xpr")}
+
+
+def test_over_the_protocol(kernel: Kernel) -> None:
+    """A notebook's completion request gets the models, their types, and the range to replace."""
+    kernel.run("rows = %xprim models --remote")
+    reply = kernel.complete("h = %xprim pull llama")
+    assert reply["status"] == "ok"
+    assert reply["matches"] == ["demo/tiny-llama"]
+    assert (reply["cursor_start"], reply["cursor_end"]) == (16, 21)
+    assert reply["metadata"]["_jupyter_types_experimental"][0]["type"] == "model"

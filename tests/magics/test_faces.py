@@ -1,0 +1,98 @@
+"""How values look, pinned as text: bars, facts, work in every state."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from concurrent.futures import CancelledError
+from typing import Any
+
+import pytest
+
+from xprim_nb import Handle, ModelRef, PullProgress
+from xprim_nb.errors import XprimError
+from xprim_nb.magics import bars, faces
+
+_REF = ModelRef("demo", "tiny", "v1")
+_HALF = PullProgress(
+    _REF,
+    "chunks",
+    chunks_total=10,
+    chunks_completed=4,
+    bytes_total=10_240,
+    bytes_completed=4_096,
+    bytes_in_flight=1_024,
+    bytes_reused=2_048,
+    speed_bytes_s=1_024.0,
+    eta_s=5.0,
+)
+
+
+def test_bar_line_says_how_far_it_is() -> None:
+    """One line has the share, bytes, chunks, speed, time left, and what was here already."""
+    assert bars.text(_HALF) == (
+        "pull demo/tiny v1: 50 %, 5.0 KB of 10.0 KB, 4/10 chunks, 1.0 KB/s, 5.0 s left, 2.0 KB were here already"
+    )
+    assert bars.text(PullProgress(_REF, "manifest")) == "pull demo/tiny v1: fetching the manifest"
+    waiting = PullProgress(_REF, "chunks", waiting_for="another process")
+    assert bars.text(waiting) == "pull demo/tiny v1: waiting for another process"
+
+
+def test_bar_is_a_progressbar() -> None:
+    """The HTML is a progress bar for screen readers too: role, values, a name, and the line as its text."""
+    shown = bars.html(_HALF, "half <way>")
+    for part in (
+        'role="progressbar"',
+        'aria-label="pull demo/tiny v1"',
+        'aria-valuenow="50"',
+        'aria-valuemin="0"',
+        'aria-valuemax="100"',
+        'aria-valuetext="half &lt;way&gt;"',
+        "width:20.0%",
+        "width:30.0%",
+    ):
+        assert part in shown
+
+
+def test_paused_counts_what_is_kept() -> None:
+    """Bytes in flight are lost, so they do not count; without a total there is no share."""
+    assert bars.paused(_HALF) == "paused at 40 %; run again to resume"
+    assert bars.paused(None) == "paused; run again to resume"
+    assert bars.paused(PullProgress(_REF, "manifest")) == "paused; run again to resume"
+
+
+def _ended(work: Coroutine[Any, Any, object], progress: PullProgress | None = None) -> Handle[object]:
+    handle = Handle(work, "pull demo/tiny v1", lambda: progress)
+    try:
+        handle.exception(10)
+    except CancelledError:
+        assert handle.done
+    return handle
+
+
+def test_handle_shows_every_state() -> None:
+    """Running, done, failed and stopped work each say so, as text and as HTML."""
+    started = asyncio.Event()
+    running = Handle(started.wait(), "pull demo/tiny v1", lambda: _HALF)
+    assert faces.handle_text(running) == bars.text(_HALF)
+    assert 'aria-valuenow="50"' in faces.handle_html(running)
+    running.cancel()
+    with pytest.raises(CancelledError):
+        running.result(10)
+    assert faces.handle_text(running) == "pull demo/tiny v1: paused at 40 %; run again to resume"
+    assert "paused at 40 %" in faces.handle_html(running)
+
+    async def fails() -> object:
+        raise XprimError("It broke.")
+
+    failed = _ended(fails())
+    assert faces.handle_text(failed) == "pull demo/tiny v1: failed: It broke."
+    assert faces.handle_html(failed) == '<div class="xprim-pull">pull demo/tiny v1: failed: It broke.</div>'
+    assert faces.handle_text(_ended(asyncio.sleep(0, "value"))) == "pull demo/tiny v1: done"
+
+
+def test_facts_escape_and_align() -> None:
+    """Facts are aligned lines, further lines under the first, and escaped table rows."""
+    facts = {"Model": "a <b>", "Files": "one\ntwo"}
+    assert faces.facts_text(facts) == "Model:  a <b>\nFiles:  one\n        two"
+    assert "a &lt;b&gt;" in faces.facts_html(facts)

@@ -1,0 +1,133 @@
+"""`--wait` in a real kernel: one display that moves, an interrupt that pauses cleanly, a pull that others join."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from xprim_nb.testing.faulty_registry import FaultyRegistry
+from xprim_nb.testing.gates import Hold
+from xprim_nb.testing.registries import MadeRegistry
+
+from .conftest import Kernel
+
+_REF = "demo/big v1"
+
+
+@pytest.fixture
+def server(registry: MadeRegistry, kernel: Kernel) -> Iterator[FaultyRegistry]:
+    """The registry over HTTP, known to the kernel."""
+    with FaultyRegistry(registry.root) as running:
+        configured = kernel.run(f"config = %xprim config registry_url={running.url} concurrency=1")
+        assert configured.reply["status"] == "ok"
+        yield running
+
+
+@pytest.fixture
+def gate(server: FaultyRegistry, registry: MadeRegistry) -> Iterator[Hold]:
+    """Holds whoever asks for the fifth of ten chunks."""
+    with server.hold(on=registry.chunks(_REF)[4]) as gate:
+        yield gate
+
+
+def test_one_display_follows_the_pull(kernel: Kernel, gate: Hold) -> None:
+    """The bar is one output that is changed in place, as text and HTML, and the result is the cell's value."""
+    cell = kernel.start(f"%xprim pull {_REF} --wait")
+    so_far = kernel.watch(cell, r"4/10 chunks")
+    gate.release()
+    outcome = kernel.finish(cell, so_far)
+    assert outcome.reply["status"] == "ok"
+    shown = [*outcome.of("display_data"), *outcome.of("update_display_data")]
+    assert len(outcome.of("display_data")) == 1
+    assert len(outcome.of("update_display_data")) >= 1
+    assert len({each["transient"]["display_id"] for each in shown}) == 1
+    assert all('role="progressbar"' in each["data"]["text/html"] for each in shown[1:])
+    assert shown[-1]["data"]["text/plain"].startswith("demo/big v1: installed, 9.8 KB in ")
+    (result,) = outcome.of("execute_result")
+    assert "Status:   installed" in result["data"]["text/plain"]
+    assert outcome.text() + outcome.text("stderr") == ""
+
+
+def test_interrupt_pauses_cleanly(kernel: Kernel, gate: Hold, server: FaultyRegistry) -> None:
+    """The stop button ends the cell with one line that says how to go on; running it again fetches only the rest."""
+    cell = kernel.start(f"%xprim pull {_REF} --wait")
+    so_far = kernel.watch(cell, r"4/10 chunks")
+    kernel.interrupt()
+    outcome = kernel.finish(cell, so_far)
+    assert outcome.reply["status"] == "error"
+    (error,) = outcome.of("error")
+    line = "pull demo/big v1: paused at 40 %; run again to resume"
+    assert (error["ename"], error["traceback"]) == ("KeyboardInterrupt", [line])
+    assert outcome.of("update_display_data")[-1]["data"]["text/plain"] == line
+    gate.release()
+    server.forget_requests()
+    again = kernel.run(f"%xprim pull {_REF} --wait")
+    assert again.reply["status"] == "ok"
+    assert server.count("chunk") == 6
+
+
+def test_handle_is_fresh_when_shown_again(kernel: Kernel, gate: Hold) -> None:
+    """Without `--wait` the cell ends at once; the handle shows how far it is each time, and nothing is printed."""
+    started = kernel.run(f"h = %xprim pull {_REF}\nh")
+    assert started.reply["status"] == "ok"
+    assert [kind for kind, _ in started.outputs] == ["execute_result"]
+    gate.wait_reached()
+    for _ in range(200):  # ten times a second there is news
+        seen = kernel.run("h").of("execute_result")[0]["data"]
+        if "4/10 chunks" in seen["text/plain"]:
+            break
+    assert "4/10 chunks" in seen["text/plain"]
+    assert 'role="progressbar"' in seen["text/html"]
+    gate.release()
+    ended = kernel.run("h.result(20)\nh")
+    assert ended.of("execute_result")[0]["data"]["text/plain"].startswith("demo/big v1: installed")
+    assert ended.text() + ended.text("stderr") == ""
+
+
+def test_later_cell_joins_the_pull(kernel: Kernel, gate: Hold, server: FaultyRegistry) -> None:
+    """A cell that waits for a model which is being pulled joins that pull; each chunk is fetched once."""
+    kernel.run(f"h = %xprim pull {_REF}")
+    gate.wait_reached()
+    cell = kernel.start(f"pulled = %xprim pull {_REF} --wait")
+    so_far = kernel.watch(cell, r"/10 chunks")
+    gate.release()
+    assert kernel.finish(cell, so_far).reply["status"] == "ok"
+    assert server.count("chunk") == 10
+    assert kernel.run("print(h.done, h.result().status)").text() == "True installed\n"
+
+
+def test_running_pull_keeps_its_settings(kernel: Kernel, gate: Hold) -> None:
+    """While a pull runs the settings cannot be changed under it; the refusal names the pull."""
+    kernel.run(f"h = %xprim pull {_REF}")
+    gate.wait_reached()
+    refused = kernel.run("%xprim config offline=1")
+    assert "pull demo/big v1" in refused.text("stderr")
+    assert refused.reply["status"] == "error"
+    gate.release()
+    assert kernel.run("h.result(20)\nconfig = %xprim config offline=1").reply["status"] == "ok"
+
+
+def test_failed_pull_is_a_card(kernel: Kernel, server: FaultyRegistry) -> None:
+    """A pull that fails while it is waited for ends with the bar's last line and the card."""
+    outcome = kernel.run("%xprim pull demo/nothing v1 --wait")
+    assert outcome.reply["ename"] == "ModelNotFoundError"
+    assert "failed: The registry has no model demo/nothing." in str(
+        outcome.of("update_display_data")[-1]["data"]
+    )
+    assert "What to do: " in outcome.of("display_data")[-1]["data"]["text/html"]
+
+
+def test_unloading_stops_a_pull_that_can_be_resumed(
+    kernel: Kernel, gate: Hold, server: FaultyRegistry
+) -> None:
+    """`%unload_ext` ends what runs; after loading again the pull goes on where it was."""
+    kernel.run(f"h = %xprim pull {_REF}")
+    gate.wait_reached()
+    assert kernel.run("%unload_ext xprim_nb").reply["status"] == "ok"
+    assert kernel.run("print(h.done)").text() == "True\n"
+    gate.release()
+    server.forget_requests()
+    kernel.run(f"%load_ext xprim_nb\nconfig = %xprim config registry_url={server.url}")
+    assert kernel.run(f"pulled = %xprim pull {_REF} --wait").reply["status"] == "ok"
+    assert server.count("chunk") <= 7
