@@ -74,11 +74,11 @@ class Terminal:
     def _read(self, deadline: float, wanted: str) -> None:
         ready, _, _ = select.select([self._master], [], [], max(0.0, deadline - time.monotonic()))
         if not ready:
-            raise TimeoutError(f"{wanted!r} did not come: {self.shown!r}")
+            raise TimeoutError(f"{wanted!r} did not come: {self.shown[-800:]!r}")
         try:
             block = os.read(self._master, 65536)
         except OSError as error:  # Linux says so when the last process has closed its side
-            raise EOFError(f"{wanted!r} did not come: {self.shown!r}") from error
+            raise EOFError(f"{wanted!r} did not come: {self.shown[-800:]!r}") from error
         if not block:
-            raise EOFError(f"{wanted!r} did not come: {self.shown!r}")
+            raise EOFError(f"{wanted!r} did not come: {self.shown[-800:]!r}")
         self.shown += block.decode(errors="replace")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from xprim_nb.testing.faulty_registry import FaultyRegistry
+from xprim_nb.testing.gates import Hold
 from xprim_nb.testing.registries import MadeRegistry, make_registry, random_bytes
 
 from .conftest import DEADLINE_S
@@ -30,10 +31,10 @@ def server(registry: MadeRegistry) -> Iterator[FaultyRegistry]:
 
 
 @pytest.fixture
-def held(server: FaultyRegistry, registry: MadeRegistry) -> Iterator[FaultyRegistry]:
-    """The same, and whoever asks for the fifth chunk waits."""
-    with server.hold(on=registry.chunks(_REF)[4]):
-        yield server
+def gate(server: FaultyRegistry) -> Iterator[Hold]:
+    """Whoever asks for a fifth chunk waits."""
+    with server.hold(on=lambda request: request.kind == "chunk" and server.count("chunk") > 4) as gate:
+        yield gate
 
 
 @pytest.fixture
@@ -42,17 +43,11 @@ def there(environment: dict[str, str], server: FaultyRegistry) -> dict[str, str]
     return {**environment, "XPRIM_MODELS_REGISTRY_URL": server.url}
 
 
-def _wait_for_the_fifth_chunk(held: FaultyRegistry, registry: MadeRegistry) -> None:
-    held.wait_for(1, on=registry.chunks(_REF)[4], timeout_s=20)
-
-
-def test_bar_is_drawn_on_a_terminal(
-    held: FaultyRegistry, there: dict[str, str], registry: MadeRegistry
-) -> None:
+def test_bar_is_drawn_on_a_terminal(gate: Hold, there: dict[str, str]) -> None:
     """At a terminal a bar says how far it is; afterwards the seed's lines stand there, and the cursor is back."""
     with Terminal("pull", *_REF.split(), "--concurrency", "1", env=there) as terminal:
         terminal.read_until(r"Downloading: 4/10 chunks.*39\.1 KB of 97\.7 KB")
-        held.heal()
+        gate.release()
         assert terminal.end() == 0
     assert terminal.shown.count(_HIDE) == terminal.shown.count(_SHOW) >= 1
     assert terminal.shown.rindex(_SHOW) > terminal.shown.rindex(_HIDE)
@@ -62,9 +57,7 @@ def test_bar_is_drawn_on_a_terminal(
     assert "Model installed: demo/big v1 (97.7 KB)" in after
 
 
-def test_interrupt_at_a_terminal_leaves_it_clean(
-    held: FaultyRegistry, there: dict[str, str], registry: MadeRegistry
-) -> None:
+def test_interrupt_at_a_terminal_leaves_it_clean(gate: Hold, there: dict[str, str]) -> None:
     """Ctrl-C takes the bar away, shows the cursor, says how far it came and how to go on, and exits with 130."""
     with Terminal("pull", *_REF.split(), "--concurrency", "1", env=there) as terminal:
         terminal.read_until(r"Downloading: 4/10 chunks")
@@ -79,15 +72,15 @@ def test_interrupt_at_a_terminal_leaves_it_clean(
 @pytest.mark.parametrize("arguments", [(), ("--json",)])
 def test_interrupted_pull_resumes(
     arguments: tuple[str, ...],
-    held: FaultyRegistry,
+    gate: Hold,
+    server: FaultyRegistry,
     there: dict[str, str],
-    registry: MadeRegistry,
     spawn: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
     """SIGINT without a terminal: 130, the same words, no escape; what it claims to keep is not fetched again."""
     command = [sys.executable, "-m", "xprim_nb.cli.models", "pull", _REF, "--concurrency", "1", *arguments]
     pulling = subprocess.Popen(command, env=there, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    _wait_for_the_fifth_chunk(held, registry)
+    gate.wait_reached(timeout_s=20)
     pulling.send_signal(signal.SIGINT)
     out, err = pulling.communicate(timeout=DEADLINE_S)
     assert pulling.returncode == 130
@@ -95,11 +88,11 @@ def test_interrupted_pull_resumes(
     assert paused is not None
     assert "run the same command again to resume" in (out if arguments else err)
     assert "\x1b" not in out + err
-    held.heal()
-    held.forget_requests()
+    gate.release()
+    server.forget_requests()
     again = spawn("pull", _REF, env=there)
     assert again.returncode == 0
-    kept = 10 - held.count("chunk")
+    kept = 10 - server.count("chunk")
     assert 3 <= int(paused[1]) <= kept <= 4  # the fourth may have been verified while the pull stopped
     assert (
         again.stderr

@@ -25,9 +25,9 @@ def server(registry: MadeRegistry, kernel: Kernel) -> Iterator[FaultyRegistry]:
 
 
 @pytest.fixture
-def gate(server: FaultyRegistry, registry: MadeRegistry) -> Iterator[Hold]:
-    """Holds whoever asks for the fifth of ten chunks."""
-    with server.hold(on=registry.chunks(_REF)[4]) as gate:
+def gate(server: FaultyRegistry) -> Iterator[Hold]:
+    """Whoever asks for a fifth of the ten chunks waits."""
+    with server.hold(on=lambda request: request.kind == "chunk" and server.count("chunk") > 4) as gate:
         yield gate
 
 

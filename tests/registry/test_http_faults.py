@@ -68,8 +68,8 @@ def sink(made: MadeRegistry, digest: str) -> MemorySink:
 
 @pytest.mark.parametrize(
     ("fault", "retryable"),
-    [(Status(code), True) for code in (408, 425, 429, 500, 502, 503, 504)]
-    + [(Status(code), False) for code in (400, 401, 403, 404, 410, 416, 204, 304)]
+    [(Status(code), True) for code in (408, 429, 500, 503)]
+    + [(Status(code), False) for code in (204, 304, 401, 404, 416)]
     + [(Drop(), True), (Drop(reset=False), True), (Garbage(), True), (Garbage(b""), True), (Gzip(), False)],
     ids=str,
 )
@@ -106,7 +106,7 @@ async def test_a_server_that_asks_to_wait_is_heard(
     assert least <= caught.value.retry_after_s <= most
 
 
-@pytest.mark.parametrize("after", [0, 1, 5_000, 300_000, _SIZE - 1])
+@pytest.mark.parametrize("after", [0, 5_000, 300_000])
 @pytest.mark.parametrize(
     "fault", [Drop, Truncate, lambda after: Drop(after, reset=False), lambda after: Truncate(after, declared=False)],
     ids=["reset", "truncated", "closed", "undeclared"],
@@ -142,7 +142,7 @@ async def test_a_broken_chunked_body_keeps_what_came(
     assert sink.complete
 
 
-@pytest.mark.parametrize("after", [None, 0, 1, 5_000, 300_000])
+@pytest.mark.parametrize("after", [None, 0, 5_000, 300_000])
 async def test_silence_is_broken_by_the_watchdog(
     server: FaultyRegistry, open_http: OpenHttp, sink: MemorySink, digest: str, after: int | None
 ) -> None:
@@ -158,7 +158,7 @@ async def test_silence_is_broken_by_the_watchdog(
     assert sink.complete
 
 
-@pytest.mark.parametrize("after", [None, 0, 10])
+@pytest.mark.parametrize("after", [None, 10])
 @pytest.mark.parametrize("what", ["index", "manifest"])
 async def test_silence_is_broken_for_documents_too(
     server: FaultyRegistry, open_http: OpenHttp, made: MadeRegistry, what: str, after: int | None

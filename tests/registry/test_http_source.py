@@ -185,18 +185,6 @@ def test_a_header_that_cannot_be_sent_is_refused_without_its_value(name: str, va
     assert "s3cr" not in str(caught.value) + caught.value.hint
 
 
-async def test_an_index_too_large_is_refused_by_its_length(
-    made: MadeRegistry, serve: Serve, open_http: OpenHttp, plane: str
-) -> None:
-    """A document that announces more than the cap is not even begun; an honest length is no obstacle."""
-    server = serve(made.root)
-    source = open_http(server.url)
-    server.inject(Headers({"Content-Length": "999999999999"}), Replace(b"{}"), on="index")
-    server.inject(Headers({"X-Note": "fine"}), on="index")
-    with pytest.raises(RegistryError, match="larger") if plane == "never" else pytest.raises(Exception):  # noqa
-        await source.index()
-
-
 async def test_an_unasked_304_is_no_index(made: MadeRegistry, serve: Serve, open_http: OpenHttp) -> None:
     """A 304 without validators is an error: there is no copy that could still be right."""
     server = serve(made.root)

@@ -26,7 +26,8 @@ A demonstration, not an assistant: it follows no instructions and knows no facts
 brackets in the manner of its three kinds of text, and loses the thread after a sentence or two. English and
 ASCII only in practice, though every byte can be encoded. The novels carry the views of their century. Names
 in the JSON text are combinations drawn at random. Context is 1,024 bytes. Greedy decoding tends to repeat
-itself; a temperature of 0.6 to 0.8 reads better."""
+itself; a temperature of 0.6 to 0.8 reads better. Training documents end in a single newline, so a prompt that
+does may be answered by nothing: end it in a blank line, as the chat template does, or in no newline at all."""
 
 
 def base_card(

@@ -45,7 +45,7 @@ def publish_all(trained: Path, to: Path) -> None:
         )
     for name in ADAPTERS:
         publish(
-            trained / name,
+            trained / name / "v1",
             f"demo/lora-{name} v1",
             to=fresh,
             alias=["latest"],

@@ -91,7 +91,7 @@ class Recipe:
         AdapterRecipe(
             domain="python",
             rank=16,
-            alpha=16,
+            alpha=32,
             description="Python source code: functions, classes, methods, imports, docstrings, "
             "comments and indentation in the manner of the standard library.",
         ),
