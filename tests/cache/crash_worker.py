@@ -48,7 +48,7 @@ class _Countdown:
         install_module.exchange_dirs = self._counted(install_module.exchange_dirs)
 
     def _counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*args: Any) -> Any:  # noqa: ANN401
+        def counted(*args: Any) -> Any:
             self._tick()
             return function(*args)
 
@@ -63,7 +63,11 @@ class _Countdown:
             if flags & os.O_TRUNC and os.path.exists(path):  # the moment between truncating and writing
                 self._tick(lambda: os.truncate(path, 0))
         elif event in ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.utime"):
-            if not isinstance(args[0], int) and not str(args[0]).startswith(self._root) and event != "os.remove":
+            if (
+                not isinstance(args[0], int)
+                and not str(args[0]).startswith(self._root)
+                and event != "os.remove"
+            ):
                 return
             self._tick()
 
@@ -108,7 +112,9 @@ class _Matrix:
             if status not in (0, _KILLED):
                 raise SystemExit(f"point {point}: the operation failed by itself ({status})")
             if _in_child(self._look_after):
-                raise SystemExit(f"point {point} of {self.scenario} (exchange={self.exchange}) is not made good")
+                raise SystemExit(
+                    f"point {point} of {self.scenario} (exchange={self.exchange}) is not made good"
+                )
             if status == 0:
                 return (point - first) // stride + 1
             point += stride
@@ -132,7 +138,9 @@ class _Matrix:
     async def _checks(self, manager: Manager) -> None:
         listed = await manager.list_installed()
         user_touched = self.scenario in ("update", "remove", "force")
-        if not user_touched or (listed and listed[0].manifest_hash == self._offered() and self.scenario == "update"):
+        if not user_touched or (
+            listed and listed[0].manifest_hash == self._offered() and self.scenario == "update"
+        ):
             require_sound(self.room.base)
         assert list(self.room.layout.intents.glob("*.json")) == [], "an intent is left"
         assert list(self.room.layout.trash.glob("*")) == [], "a tree is left on its way out"
@@ -148,7 +156,9 @@ class _Matrix:
         everything = listing(self.room.base)
         if self.scenario in ("update", "remove"):
             assert _MINE in everything.values(), "what the user wrote is lost"
-        kept = [name for name, data in everything.items() if name.startswith("cache/kept/") and data is not None]
+        kept = [
+            name for name, data in everything.items() if name.startswith("cache/kept/") and data is not None
+        ]
         mine = {"update": "notes", "remove": "notes", "force": "a.bin", "install": ""}[self.scenario]
         assert all(name.endswith(f"/{mine}") for name in kept), f"untouched files were kept: {kept}"
         assert len(kept) <= 1
@@ -178,7 +188,7 @@ class _Matrix:
         log = os.open(self.fetched, os.O_WRONLY | os.O_APPEND)
         write = os.write
 
-        def recorded(self_: DirectorySource, path: Path, *args: Any) -> None:  # noqa: ANN401
+        def recorded(self_: DirectorySource, path: Path, *args: Any) -> None:
             write(log, f"{path.name}\n".encode())
             copy(self_, path, *args)
 

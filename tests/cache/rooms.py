@@ -37,7 +37,9 @@ def listing(root: Path) -> dict[str, bytes | str | None]:
         for name in [*folders, *files]:
             path = Path(folder) / name
             key = path.relative_to(root).as_posix()
-            found[key] = str(path.readlink()) if path.is_symlink() else None if path.is_dir() else path.read_bytes()
+            found[key] = (
+                str(path.readlink()) if path.is_symlink() else None if path.is_dir() else path.read_bytes()
+            )
     return found
 
 
@@ -64,17 +66,17 @@ class Room:
         made = MadeRegistry(root / "registry")
         return cls(root, made, root / "base", str(made.root))
 
-    def publish(self, models: Mapping[str, Mapping[str, bytes]], **settings: Any) -> MadeRegistry:  # noqa: ANN401
+    def publish(self, models: Mapping[str, Mapping[str, bytes]], **settings: Any) -> MadeRegistry:
         """Add models to the registry, in chunks of `CHUNK` bytes unless told otherwise."""
         return make_registry(self.made.root, models, **{"chunk_size": CHUNK, **settings})
 
-    def config(self, **changes: Any) -> Config:  # noqa: ANN401
+    def config(self, **changes: Any) -> Config:
         """Settings without waits."""
         settings = {"registry_url": self.url, "data_dir": self.base, "backoff_s": 0.0, "tries": 2}
         return Config(**{**settings, **self.settings, **changes})
 
     @asynccontextmanager
-    async def manager(self, **changes: Any) -> AsyncIterator[Manager]:  # noqa: ANN401
+    async def manager(self, **changes: Any) -> AsyncIterator[Manager]:
         """A manager of the base, open."""
         async with Manager(self.config(**changes)) as manager:
             yield manager
@@ -85,7 +87,7 @@ class Room:
         return Layout.of(self.config())
 
     @property
-    def registry_json(self) -> Any:  # noqa: ANN401
+    def registry_json(self) -> Any:
         """`registry.json`, parsed."""
         return json.loads((self.base / "registry.json").read_bytes())
 
@@ -135,7 +137,11 @@ def require_sound(base: Path, expected: Mapping[str, Mapping[str, bytes]] | None
         assert hashlib.sha256(raw).hexdigest() == named[ref], f"the manifest of {ref} is not the one named"
         manifest = parse_manifest(raw, ".xprim").manifest
         assert wrong_chunks(root, manifest) == {}, f"{ref} is damaged"
-        lying = {name for name, data in listing(root).items() if data is not None and not name.startswith(".xprim/")}
+        lying = {
+            name
+            for name, data in listing(root).items()
+            if data is not None and not name.startswith(".xprim/")
+        }
         assert lying == {file.path for file in manifest.files}, f"{ref} has other files than it should"
     if expected is not None:
         assert sorted(there) == sorted(expected)

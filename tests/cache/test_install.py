@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +21,10 @@ _REF = "group/model v1"
 _OLD = {"a.bin": blocks(1, 2, 3), "notes": b"old", "gone/x": b"x"}
 _NEW = {"a.bin": blocks(1, 4, 3, 5), "notes": b"new"}
 _WORKER = Path(__file__).with_name("crash_worker.py")
-# A killed process loses nothing that it wrote, so memory is as good as a disk here, and twenty times as fast.
-_MEMORY = Path("/dev/shm")
 
 
 class Killed(BaseException):
     """Raised where a process is to die: no `except` of ours may catch it."""
-
-
-@pytest.fixture
-def fast_root(tmp_path: Path) -> Iterator[Path]:
-    """A directory in memory where the system has one."""
-    if not os.access(_MEMORY, os.W_OK):
-        yield tmp_path
-        return
-    root = _MEMORY / f"xprim-{os.getpid()}-{tmp_path.name}"
-    root.mkdir()
-    yield root
-    shutil.rmtree(root)
 
 
 def _crash_everywhere(root: Path, scenario: str, exchange: str, first: int, stride: int) -> int:
@@ -61,25 +45,25 @@ _SCENARIOS = [
 @pytest.mark.chaos
 @pytest.mark.parametrize(("scenario", "exchange"), _SCENARIOS)
 def test_killed_before_any_change_the_next_one_makes_it_good(
-    fast_root: Path, scenario: str, exchange: str
+    fast_path: Path, scenario: str, exchange: str
 ) -> None:
     """Killed before every sixth change on disk: old or new version whole, nothing lost, the next pull completes."""
-    assert _crash_everywhere(fast_root, scenario, exchange, 1 + len(scenario + exchange) % 6, 6) >= 3
+    assert _crash_everywhere(fast_path, scenario, exchange, 1 + len(scenario + exchange) % 6, 6) >= 3
 
 
 @pytest.mark.slow
 @pytest.mark.chaos
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("scenario", "exchange"), _SCENARIOS)
-def test_killed_before_every_change(fast_root: Path, scenario: str, exchange: str) -> None:
+def test_killed_before_every_change(fast_path: Path, scenario: str, exchange: str) -> None:
     """The long form: every single change."""
-    assert _crash_everywhere(fast_root, scenario, exchange, 1, 1) >= 18
+    assert _crash_everywhere(fast_path, scenario, exchange, 1, 1) >= 18
 
 
-def _dies(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, *, after: bool) -> None:  # noqa: ANN401
+def _dies(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, *, after: bool) -> None:
     real = getattr(owner, name)
 
-    def dying(*args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+    def dying(*args: Any, **kwargs: Any) -> None:
         if after:
             real(*args, **kwargs)
         raise Killed
@@ -103,7 +87,7 @@ _STEPS: list[tuple[Any, str]] = [
 @pytest.mark.parametrize("exchange", [True, False])
 @pytest.mark.parametrize(("owner", "step"), _STEPS)
 async def test_each_step_of_an_update_may_be_the_last(
-    room: Room, monkeypatch: pytest.MonkeyPatch, owner: Any, step: str, exchange: bool, after: bool  # noqa: ANN401
+    room: Room, monkeypatch: pytest.MonkeyPatch, owner: Any, step: str, exchange: bool, after: bool
 ) -> None:
     """Dead before or after a named step, with and without an atomic exchange: a new manager finds one version whole."""
     room.publish({_REF: _OLD})
@@ -127,10 +111,16 @@ async def test_each_step_of_an_update_may_be_the_last(
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize(
     ("owner", "step"),
-    [(install, "write_atomic"), (install, "move_dir"), (install, "retire"), (Store, "forget"), (kept, "remove_tree")],
+    [
+        (install, "write_atomic"),
+        (install, "move_dir"),
+        (install, "retire"),
+        (Store, "forget"),
+        (kept, "remove_tree"),
+    ],
 )
 async def test_each_step_of_a_removal_may_be_the_last(
-    room: Room, monkeypatch: pytest.MonkeyPatch, owner: Any, step: str, after: bool  # noqa: ANN401
+    room: Room, monkeypatch: pytest.MonkeyPatch, owner: Any, step: str, after: bool
 ) -> None:
     """Dead before or after a named step: a new manager finds the model whole, or gone with its name."""
     room.publish({_REF: _OLD})
@@ -165,7 +155,7 @@ async def test_the_base_may_be_moved_between_crash_and_recovery(
 
 
 async def _killed_after(
-    room: Room, monkeypatch: pytest.MonkeyPatch, owner: Any, step: str, ref: str = _REF  # noqa: ANN401
+    room: Room, monkeypatch: pytest.MonkeyPatch, owner: Any, step: str, ref: str = _REF
 ) -> None:
     async with room.manager() as manager:
         with monkeypatch.context() as patch:
@@ -336,7 +326,15 @@ async def test_an_intent_that_cannot_be_finished_does_not_close_the_door(
 
 @pytest.mark.parametrize(
     "raw",
-    [b"", b"{", b"null", b"[]", b'{"kind": "install"}', b'{"ref": "../.. x"}', b'{"kind":"x","ref":"a/b c","from":1}'],
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b'{"kind": "install"}',
+        b'{"ref": "../.. x"}',
+        b'{"kind":"x","ref":"a/b c","from":1}',
+    ],
 )
 async def test_an_intent_nobody_understands_is_left_alone(room: Room, raw: bytes) -> None:
     """Torn, foreign or of a newer version: it is neither followed nor deleted, and stops nothing."""
@@ -357,7 +355,9 @@ async def test_an_intent_cannot_lead_out_of_the_base(room: Room) -> None:
     outside = room.root / "outside"
     (outside / "x").mkdir(parents=True)
     room.layout.intents.mkdir(parents=True)
-    intent = '{"kind":"%s","ref":"group/model v1","token":"","tree":"../outside","out":"../outside","extra":{}}'
+    intent = (
+        '{"kind":"%s","ref":"group/model v1","token":"","tree":"../outside","out":"../outside","extra":{}}'
+    )
     for kind in ("install", "remove"):
         (room.layout.intents / f"{kind}.json").write_text(intent % kind)
     before = listing(outside)

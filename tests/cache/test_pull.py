@@ -34,7 +34,10 @@ async def test_a_pull_installs_the_published_bytes(room: Room) -> None:
     assert raw == made.object_path(made.manifest_hash(_V1)).read_bytes()
     assert hashlib.sha256(raw).hexdigest() == made.manifest_hash(_V1)
     entry = room.registry_json["group"]["model"]["v1"]
-    assert entry.items() >= {"manifest_hash": made.manifest_hash(_V1), "total_size": 19500, "file_count": 3}.items()
+    assert (
+        entry.items()
+        >= {"manifest_hash": made.manifest_hash(_V1), "total_size": 19500, "file_count": 3}.items()
+    )
     assert entry["installed_at"].endswith("Z")
     require_sound(room.base, {_V1: _FILES})
 
@@ -48,7 +51,9 @@ async def test_nothing_is_left_beside_the_model(room: Room) -> None:
     folders = {"cache/index", "cache/intents", "cache/locks", "cache/manifests", "cache/partial"}
     assert {path for path in left if path.count("/") == 1} == folders
     assert not [path for path in left if "chunk-" in path or ".tmp" in path]
-    assert not [path for path in left if path.startswith(("cache/intents/", "cache/partial/", "cache/trash/"))]
+    assert not [
+        path for path in left if path.startswith(("cache/intents/", "cache/partial/", "cache/trash/"))
+    ]
 
 
 @pytest.mark.parametrize("seeds", ["ABA", "AAA", "ZZZZZA", "ABCA", "ABAB"])
@@ -118,7 +123,11 @@ async def test_an_installed_model_is_left_alone(room: Room, server: FaultyRegist
         before = listing(room.dir(_V1))
         server.forget_requests()
         again = await manager.pull(_V1)
-    assert (again.status, again.receipt.chunks_present, again.receipt.bytes_network) == ("already_installed", 0, 0)
+    assert (again.status, again.receipt.chunks_present, again.receipt.bytes_network) == (
+        "already_installed",
+        0,
+        0,
+    )
     assert server.count("object") == 0
     assert listing(room.dir(_V1)) == before
 
@@ -192,7 +201,14 @@ async def test_a_hostile_reference_touches_nothing(room: Room, server: FaultyReg
     """What is no name is refused before the disk or the network is touched."""
     before = listing(room.root)
     async with room.manager() as manager:
-        for verb in (manager.pull, manager.remove, manager.path, manager.peek, manager.plan_pull, manager.check_update):
+        for verb in (
+            manager.pull,
+            manager.remove,
+            manager.path,
+            manager.peek,
+            manager.plan_pull,
+            manager.check_update,
+        ):
             with pytest.raises(InvalidRefError):
                 await verb(ref)
         with pytest.raises(InvalidRefError):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 import xprim_nb
 from xprim_nb.cli.main import xprim
 
@@ -45,6 +47,13 @@ def test_config_shows_what_is_in_force(run: Runner, data_dir: Path) -> None:
     assert found["registry_url"] == "https://me:***@models.example.org"
     assert (found["concurrency"], found["offline"]) == (4, False)
     assert "hunter2" not in shown.output
+
+
+def test_config_without_a_registry(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where none is configured a person reads which registry answers, and a program reads null."""
+    monkeypatch.delenv("XPRIM_MODELS_REGISTRY_URL")
+    assert "the embedded demo registry\n" in run("config", command=xprim).stdout
+    assert json.loads(run("config", "--json", command=xprim).stdout)["config"]["registry_url"] is None
 
 
 def test_version(run: Runner) -> None:

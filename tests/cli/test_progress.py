@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from xprim_nb.testing.faults import Status
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 from xprim_nb.testing.gates import Hold
 from xprim_nb.testing.registries import MadeRegistry, make_registry, random_bytes
 
-from .conftest import DEADLINE_S
+from .conftest import DEADLINE_S, Runner
 from .terminal import Terminal
 
 _REF = "demo/big v1"
@@ -69,6 +70,14 @@ def test_interrupt_at_a_terminal_leaves_it_clean(gate: Hold, there: dict[str, st
     assert "Aborted" not in terminal.shown
 
 
+def test_bar_says_what_is_tried_again(server: FaultyRegistry, there: dict[str, str]) -> None:
+    """While a chunk is tried again the bar says so, instead of standing still."""
+    server.inject(Status(503), on="chunk", times=1)
+    with Terminal("pull", *_REF.split(), "--concurrency", "1", env=there) as terminal:
+        terminal.read_until(r"chunk [0-9a-f]{12} failed, trying again in \d s")
+        assert terminal.end() == 0
+
+
 @pytest.mark.parametrize("arguments", [(), ("--json",)])
 def test_interrupted_pull_resumes(
     arguments: tuple[str, ...],
@@ -118,12 +127,12 @@ def test_removal_of_everything_is_confirmed(
     answer: str,
     exit_code: int,
     said: str,
-    spawn: Callable[..., subprocess.CompletedProcess[str]],
+    run: Runner,
     environment: dict[str, str],
     data_dir: Path,
 ) -> None:
     """At a terminal `remove --all` asks, names what goes, and takes no for an answer."""
-    spawn("pull", "llama/7b", "latest")
+    run("pull", "llama/7b", "latest")
     with Terminal("remove", "llama/7b", "--all", env=environment) as terminal:
         terminal.read_until(r"Remove 1 version of llama/7b \(2\.9 KB\)\? \[y/N\]")
         terminal.enter(f"{answer}\n")
@@ -133,12 +142,12 @@ def test_removal_of_everything_is_confirmed(
 
 
 def test_nothing_is_asked_where_nobody_answers(
-    spawn: Callable[..., subprocess.CompletedProcess[str]], environment: dict[str, str]
+    run: Runner, spawn: Callable[..., subprocess.CompletedProcess[str]], environment: dict[str, str]
 ) -> None:
     """With `-y` nothing is asked at a terminal, and without a terminal nothing is asked at all."""
-    spawn("pull", "llama/7b", "latest")
+    run("pull", "llama/7b", "latest")
     with Terminal("remove", "llama/7b", "--all", "-y", env=environment) as terminal:
         assert terminal.end() == 0
     assert "[y/N]" not in terminal.shown
-    spawn("pull", "llama/7b", "latest")
+    run("pull", "llama/7b", "latest")
     assert spawn("remove", "llama/7b", "--all").stdout.splitlines()[-1] == "Removed 1 version"

@@ -36,6 +36,14 @@ def test_pull_tells_only_once_that_it_could_not_ask(run: Runner, registry: MadeR
     assert result.stderr.count("warning: ") == 1
 
 
+def test_standing_notices_are_repeated(run: Runner, registry: MadeRegistry) -> None:
+    """A rewritten version is warned of at every listing, not only at the one that noticed it."""
+    run("list", "--remote")
+    registry.put_entry("llama/7b q4_v2", registry.entry("llama/7b q4_v3"))
+    for _ in range(2):
+        assert run("list", "--remote").stderr.count("warning: llama/7b q4_v2 is an immutable version") == 1
+
+
 def test_secrets_in_urls_are_masked(run: Runner, registry: MadeRegistry) -> None:
     """A password in the registry's URL is printed nowhere, not even by `--verbose`."""
     with FaultyRegistry(registry.root) as server:

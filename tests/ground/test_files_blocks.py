@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from xprim_nb._files import clone_file, clone_range, preallocate, start_writeback, write_at
+from xprim_nb._files import clone_file, preallocate, start_writeback, write_at
 from xprim_nb.testing.registries import random_bytes
 
 _BLOCK = 4096
@@ -85,22 +85,6 @@ def test_a_clone_shares_or_does_nothing(tmp_path: Path) -> None:
     assert source.read_bytes() == _DATA
 
 
-def test_a_cloned_range_shares_or_does_nothing(tmp_path: Path) -> None:
-    """A range of whole blocks is shared in its place; where that is not possible the target is as it was."""
-    source, target = tmp_path / "source", tmp_path / "target"
-    source.write_bytes(_DATA)
-    target.write_bytes(bytes(len(_DATA)))
-    with source.open("rb") as one, target.open("r+b") as other:
-        cloned = clone_range(one.fileno(), 2 * _BLOCK, other.fileno(), 4 * _BLOCK, 3 * _BLOCK)
-    wanted = bytearray(len(_DATA))
-    if cloned:
-        wanted[4 * _BLOCK : 7 * _BLOCK] = _DATA[2 * _BLOCK : 5 * _BLOCK]
-    assert target.read_bytes() == wanted
-    with source.open("rb") as one, target.open("r+b") as other:
-        assert not clone_range(one.fileno(), 1, other.fileno(), 3, 100)  # no whole blocks: nowhere possible
-    assert target.read_bytes() == wanted
-
-
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ioctl_ficlone(2)")
 def test_a_clone_between_file_systems_does_nothing(tmp_path: Path) -> None:
     """Blocks cannot be shared with another file system: the answer is no, not an error."""
@@ -112,7 +96,6 @@ def test_a_clone_between_file_systems_does_nothing(tmp_path: Path) -> None:
     try:
         with (tmp_path / "source").open("rb") as one, target.open("w+b") as other:
             assert not clone_file(one.fileno(), other.fileno())
-            assert not clone_range(one.fileno(), 0, other.fileno(), 0, _BLOCK)
         assert target.read_bytes() == b""
     finally:
         target.unlink(missing_ok=True)

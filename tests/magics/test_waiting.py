@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -106,6 +107,25 @@ def test_running_pull_keeps_its_settings(kernel: Kernel, gate: Hold) -> None:
     assert refused.reply["status"] == "error"
     gate.release()
     assert kernel.run("h.result(20)\nconfig = %xprim config offline=1").reply["status"] == "ok"
+
+
+def test_cancelled_pull_is_a_card(kernel: Kernel, gate: Hold) -> None:
+    """A pull that is cancelled while a cell waits for it ends that cell with a card, not with a bare exception."""
+    with socket.create_server(("127.0.0.1", 0)) as signal:
+        address = signal.getsockname()
+        kernel.run(
+            f"import socket, threading\nh = %xprim pull {_REF}\nsignal = socket.create_connection({address})\n"
+            "threading.Thread(target=lambda: signal.recv(1) and h.cancel()).start()"
+        )
+        gate.wait_reached()
+        cell = kernel.start(f"pulled = %xprim pull {_REF} --wait")
+        so_far = kernel.watch(cell, r"/10 chunks")
+        connection, _ = signal.accept()
+        with connection:
+            connection.sendall(b"x")
+            outcome = kernel.finish(cell, so_far)
+    assert outcome.reply["ename"] == "XprimError"
+    assert "was stopped" in outcome.of("display_data")[-1]["data"]["text/plain"]
 
 
 def test_failed_pull_is_a_card(kernel: Kernel, server: FaultyRegistry) -> None:

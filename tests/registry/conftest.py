@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,17 @@ def serve() -> Iterator[Callable[..., FaultyRegistry]]:
             return stack.enter_context(FaultyRegistry(content, **settings))
 
         yield served
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], bool]], Awaitable[None]]:
+    """A function that returns once a condition holds that another thread brings about and nobody tells of."""
+
+    async def holds(condition: Callable[[], bool]) -> None:
+        while not condition():  # noqa: ASYNC110  # the test's own time limit ends it
+            await asyncio.sleep(0.001)
+
+    return holds
 
 
 @pytest.fixture(params=["wire", "client"])

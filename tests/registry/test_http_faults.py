@@ -86,11 +86,20 @@ async def test_a_failed_try_says_whether_another_helps(
 
 
 @pytest.mark.parametrize("what", ["index", "manifest", "chunk"])
-@pytest.mark.parametrize(("seconds", "at_s", "least", "most"), [(7, None, 7, 7), (None, 30, 15, 30), (9999, None, 60, 60)])
+@pytest.mark.parametrize(
+    ("seconds", "at_s", "least", "most"), [(7, None, 7, 7), (None, 30, 15, 30), (9999, None, 60, 60)]
+)
 async def test_a_server_that_asks_to_wait_is_heard(
-    server: FaultyRegistry, open_http: OpenHttp, made: MadeRegistry, sink: MemorySink, what: str,
-    seconds: int | None, at_s: int | None, least: float, most: float,
-) -> None:  # fmt: skip
+    server: FaultyRegistry,
+    open_http: OpenHttp,
+    made: MadeRegistry,
+    sink: MemorySink,
+    what: str,
+    seconds: int | None,
+    at_s: int | None,
+    least: float,
+    most: float,
+) -> None:
     """Retry-After comes out of every kind of request, as seconds or as a date."""
     at = None if at_s is None else datetime.now(UTC) + timedelta(seconds=at_s)
     server.inject(rate_limited(seconds, at=at), on=what)
@@ -108,12 +117,18 @@ async def test_a_server_that_asks_to_wait_is_heard(
 
 @pytest.mark.parametrize("after", [0, 5_000, 300_000])
 @pytest.mark.parametrize(
-    "fault", [Drop, Truncate, lambda after: Drop(after, reset=False), lambda after: Truncate(after, declared=False)],
+    "fault",
+    [Drop, Truncate, lambda after: Drop(after, reset=False), lambda after: Truncate(after, declared=False)],
     ids=["reset", "truncated", "closed", "undeclared"],
-)  # fmt: skip
+)
 async def test_a_broken_body_goes_on_where_it_broke(
-    server: FaultyRegistry, open_http: OpenHttp, sink: MemorySink, digest: str, fault: Callable[[int], Fault], after: int
-) -> None:  # fmt: skip
+    server: FaultyRegistry,
+    open_http: OpenHttp,
+    sink: MemorySink,
+    digest: str,
+    fault: Callable[[int], Fault],
+    after: int,
+) -> None:
     """A body that breaks off at byte n leaves n bytes in the sink, and the next try asks for the rest alone."""
     server.inject(fault(after), on="chunk")
     source = open_http(server.url)
@@ -225,7 +240,11 @@ async def test_an_endless_chunk_is_cut_off(
 
 @pytest.mark.parametrize("what", ["index", "manifest"])
 async def test_an_endless_document_is_cut_off(
-    server: FaultyRegistry, open_http: OpenHttp, made: MadeRegistry, monkeypatch: pytest.MonkeyPatch, what: str
+    server: FaultyRegistry,
+    open_http: OpenHttp,
+    made: MadeRegistry,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
 ) -> None:
     """Index and manifest are read up to their cap and no further; smaller here, the contract tests the real one."""
     monkeypatch.setattr("xprim_nb.registry.sources.http.MAX_DOCUMENT_BYTES", 1 << 20)
@@ -245,9 +264,10 @@ async def test_a_document_is_refused_by_its_length(server: FaultyRegistry, open_
 
 
 @pytest.mark.parametrize(
-    "head", [b"HTTP/1.1 200 OK\r\n" + b"X-Long: x\r\n" * 200_000, b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 2_000_000],
+    "head",
+    [b"HTTP/1.1 200 OK\r\n" + b"X-Long: x\r\n" * 200_000, b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 2_000_000],
     ids=["lines", "line"],
-)  # fmt: skip
+)
 async def test_an_endless_head_is_cut_off(
     server: FaultyRegistry, open_http: OpenHttp, sink: MemorySink, digest: str, head: bytes
 ) -> None:
@@ -259,8 +279,10 @@ async def test_an_endless_head_is_cut_off(
 
 
 @pytest.mark.parametrize(
-    ("fault", "requests"), [(IgnoreRange(), 1), (ShiftedRange(7), 2), (ShiftedRange(-7), 2), (Status(416), 2)], ids=str
-)  # fmt: skip
+    ("fault", "requests"),
+    [(IgnoreRange(), 1), (ShiftedRange(7), 2), (ShiftedRange(-7), 2), (Status(416), 2)],
+    ids=str,
+)
 async def test_a_server_that_cannot_resume_sends_all(
     server: FaultyRegistry, open_http: OpenHttp, made: MadeRegistry, digest: str, fault: Fault, requests: int
 ) -> None:
@@ -298,7 +320,9 @@ async def test_a_refused_connection_is_worth_another_try(
         assert not isinstance(caught.value, SourceStalledError)
 
 
-async def test_a_listener_that_never_answers_is_given_up_on(open_http: OpenHttp, sink: MemorySink, digest: str) -> None:
+async def test_a_listener_that_never_answers_is_given_up_on(
+    open_http: OpenHttp, sink: MemorySink, digest: str
+) -> None:
     """A port whose program hangs accepts and stays silent: both kinds of request end."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         source = open_http(

@@ -75,9 +75,14 @@ async def test_plain_http_goes_in_absolute_form(
 @pytest.mark.parametrize("name", ["http_proxy", "all_proxy"])
 @pytest.mark.parametrize("scheme", ["http://", ""])
 async def test_the_environment_names_a_proxy(
-    proxy: FaultyProxy, proxy_url: str, open_http: OpenHttp, sink: MemorySink, monkeypatch: pytest.MonkeyPatch,
-    name: str, scheme: str,
-) -> None:  # fmt: skip
+    proxy: FaultyProxy,
+    proxy_url: str,
+    open_http: OpenHttp,
+    sink: MemorySink,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    scheme: str,
+) -> None:
     """Without a setting the environment's proxy is used on both planes, with or without its scheme."""
     monkeypatch.setenv(name, proxy_url.replace("http://", scheme))
     source = open_http(f"http://{_HOST}")
@@ -89,9 +94,13 @@ async def test_the_environment_names_a_proxy(
 
 @pytest.mark.parametrize("exempt", ["127.0.0.1", "127.0.0.1:{port}", "example.org, 127.0.0.1", "*"])
 async def test_no_proxy_goes_past_it(
-    server: FaultyRegistry, proxy: FaultyProxy, open_http: OpenHttp, sink: MemorySink, monkeypatch: pytest.MonkeyPatch,
+    server: FaultyRegistry,
+    proxy: FaultyProxy,
+    open_http: OpenHttp,
+    sink: MemorySink,
+    monkeypatch: pytest.MonkeyPatch,
     exempt: str,
-) -> None:  # fmt: skip
+) -> None:
     """Hosts that NO_PROXY names, with or without a port, are asked directly on both planes."""
     monkeypatch.setenv("http_proxy", proxy.url)
     monkeypatch.setenv("no_proxy", exempt.replace("{port}", str(server.port)))
@@ -103,9 +112,13 @@ async def test_no_proxy_goes_past_it(
 
 
 async def test_a_configured_proxy_wins_over_the_environment(
-    server: FaultyRegistry, proxy: FaultyProxy, proxy_url: str, open_http: OpenHttp, sink: MemorySink,
+    server: FaultyRegistry,
+    proxy: FaultyProxy,
+    proxy_url: str,
+    open_http: OpenHttp,
+    sink: MemorySink,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     """A proxy in the settings is used for everything, whatever the environment says."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.setenv("no_proxy", "*")
@@ -132,7 +145,9 @@ async def test_tls_goes_through_a_tunnel(
         await source.chunk(sink.digest, sink)
         await source.chunk(sink.digest, MemorySink(sink.digest, 100_000))
         assert sink.complete
-        assert {(request.method, request.target) for request in proxy.requests} == {("CONNECT", f"{_HOST}:443")}
+        assert {(request.method, request.target) for request in proxy.requests} == {
+            ("CONNECT", f"{_HOST}:443")
+        }
         assert all("x-token" not in request.headers for request in proxy.requests)
         assert [request.headers["x-token"] for request in server.requests] == ["secret"] * 3
 
@@ -145,7 +160,9 @@ async def test_a_proxy_that_refuses_is_told_apart(
     """A proxy's own 4xx is final with a hint, its 5xx is not; no password is in what is said."""
     auth, refuse = (("ann", "other"), None) if status == 407 else (None, status)
     with FaultyProxy(auth=auth, refuse=refuse) as proxy:
-        source = open_http(f"{scheme}://{_HOST}", proxy=proxy.url.replace("//", "//ann:s3cret@"), verify=False)
+        source = open_http(
+            f"{scheme}://{_HOST}", proxy=proxy.url.replace("//", "//ann:s3cret@"), verify=False
+        )
         for asked in (source.index(), source.chunk(sink.digest, sink)):
             with pytest.raises(SourceError, match=str(status)) as caught:
                 await asked

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from xprim_nb.errors import ConfigError, MissingExtraError, RegistryError
+from xprim_nb.errors import ConfigError, MissingExtraError
 from xprim_nb.registry.sources import Source, SourceError
 from xprim_nb.registry.sources.http import HttpOptions, HttpSource
-from xprim_nb.testing.faults import Headers, Replace, Status
+from xprim_nb.testing.faults import Headers, Status
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 from xprim_nb.testing.registries import MadeRegistry, make_registry, random_bytes
 from xprim_nb.testing.sinks import MemorySink
@@ -24,6 +24,7 @@ _REF = "group/model v1"
 _CHUNK_BYTES = 100_000
 
 OpenHttp = Callable[..., HttpSource]
+Until = Callable[[Callable[[], bool]], Awaitable[None]]
 Serve = Callable[..., FaultyRegistry]
 
 
@@ -79,7 +80,9 @@ async def test_an_injected_client_stays_its_owners(made: MadeRegistry, serve: Se
         assert not client.is_closed
 
 
-async def test_many_chunks_share_one_connection(made: MadeRegistry, serve: Serve, open_http: OpenHttp) -> None:
+async def test_many_chunks_share_one_connection(
+    made: MadeRegistry, serve: Serve, open_http: OpenHttp
+) -> None:
     """Chunks one after the other go over one kept connection, resumed ones and odd ends included."""
     server = serve(made.root)
     source = open_http(server.url)
@@ -100,7 +103,9 @@ async def test_connections_are_as_many_as_chunks_at_once(
     source = open_http(server.url)
     digests = made.chunks(_REF)[:3]
     with server.hold("chunk") as hold:
-        first = [asyncio.ensure_future(source.chunk(each, sink_for(made, n))) for n, each in enumerate(digests)]
+        first = [
+            asyncio.ensure_future(source.chunk(each, sink_for(made, n))) for n, each in enumerate(digests)
+        ]
         await asyncio.to_thread(hold.wait_reached, 3)
     await asyncio.gather(*first)
     for _ in range(3):
@@ -108,7 +113,9 @@ async def test_connections_are_as_many_as_chunks_at_once(
     assert server.connections == 3
 
 
-async def test_a_stale_connection_costs_no_try(made: MadeRegistry, serve: Serve, open_http: OpenHttp) -> None:
+async def test_a_stale_connection_costs_no_try(
+    made: MadeRegistry, serve: Serve, open_http: OpenHttp, until: Until
+) -> None:
     """A kept connection that the server closed meanwhile is replaced without anybody noticing."""
     server = serve(made.root)
     source = open_http(server.url)
@@ -116,8 +123,7 @@ async def test_a_stale_connection_costs_no_try(made: MadeRegistry, serve: Serve,
         await source.chunk(made.chunks(_REF)[0], sink_for(made))
         await source.index()
         server.drop_connections()
-        while server.open_connections:  # the server's threads end; our end has heard of it by then
-            await asyncio.sleep(0.001)
+        await until(lambda: server.open_connections == 0)
     assert [request.status for request in server.requests] == [200] * 6
 
 
@@ -137,7 +143,14 @@ async def test_the_url_is_one_base_for_all(made: MadeRegistry, serve: Serve, ope
 
 @pytest.mark.parametrize(
     "url",
-    ["http://", "http://host:port/", "http://host:99999/", "http://[::1/", f"http://ann:{PASSWORD}@:80/", "http://h/?k=1"],
+    [
+        "http://",
+        "http://host:port/",
+        "http://host:99999/",
+        "http://[::1/",
+        f"http://ann:{PASSWORD}@:80/",
+        "http://h/?k=1",
+    ],
 )
 def test_a_url_that_cannot_work_is_refused_at_once(url: str) -> None:
     """A broken base URL is a ConfigError before anything is asked, without the password in it."""
@@ -146,7 +159,9 @@ def test_a_url_that_cannot_work_is_refused_at_once(url: str) -> None:
     assert PASSWORD not in str(caught.value)
 
 
-async def test_credentials_are_sent_and_headers_win(made: MadeRegistry, serve: Serve, open_http: OpenHttp) -> None:
+async def test_credentials_are_sent_and_headers_win(
+    made: MadeRegistry, serve: Serve, open_http: OpenHttp
+) -> None:
     """Both planes send the URL's credentials as Basic auth, unless a header says how to authorize, in any case."""
     server = serve(made.root)
     url = server.url.replace("//", "//ann%40home:p%3Aw@")
@@ -175,7 +190,13 @@ async def test_refused_credentials_are_final(made: MadeRegistry, serve: Serve, o
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("Authorization", "Bearer s3cret\n"), ("X-Key", " s3cret"), ("X-Key", "s3cret\x00"), ("X-Key", "s3crét"), ("X Key", "v")],
+    [
+        ("Authorization", "Bearer s3cret\n"),
+        ("X-Key", " s3cret"),
+        ("X-Key", "s3cret\x00"),
+        ("X-Key", "s3crét"),
+        ("X Key", "v"),
+    ],
 )
 def test_a_header_that_cannot_be_sent_is_refused_without_its_value(name: str, value: str) -> None:
     """A token read from a file with its line break is refused by name; the client's own words would quote it."""
@@ -193,7 +214,9 @@ async def test_an_unasked_304_is_no_index(made: MadeRegistry, serve: Serve, open
         await open_http(server.url).index()
 
 
-async def test_last_modified_is_used_without_an_etag(made: MadeRegistry, serve: Serve, open_http: OpenHttp) -> None:
+async def test_last_modified_is_used_without_an_etag(
+    made: MadeRegistry, serve: Serve, open_http: OpenHttp
+) -> None:
     """A server that gives no ETag is asked by date, and its 304 is understood."""
     server = serve(made.root)
     server.inject(Headers({"ETag": None}), on="index", times=None)
@@ -214,7 +237,9 @@ async def test_a_full_sink_is_left_alone(made: MadeRegistry, serve: Serve, open_
     assert (sink.restarts, server.requests) == (0, [])
 
 
-async def test_nothing_is_left_open(made: MadeRegistry, serve: Serve, open_http: OpenHttp) -> None:
+async def test_nothing_is_left_open(
+    made: MadeRegistry, serve: Serve, open_http: OpenHttp, until: Until
+) -> None:
     """After `aclose` the server has no connection left, also none that was in use while it was closed."""
     server = serve(made.root)
     source = open_http(server.url)
@@ -228,13 +253,15 @@ async def test_nothing_is_left_open(made: MadeRegistry, serve: Serve, open_http:
     if isinstance(client, httpx2.AsyncClient):
         await client.aclose()
     gc.collect()
-    while server.open_connections:
-        await asyncio.sleep(0.001)
+    await until(lambda: server.open_connections == 0)
 
 
 def test_a_proxy_that_cannot_be_used_is_a_setting_that_cannot_work() -> None:
     """A proxy of an unknown kind is a ConfigError without its password; SOCKS without its package names the extra."""
-    for proxy, kind in ((f"ftp://ann:{PASSWORD}@proxy:1", ConfigError), ("socks5://127.0.0.1:1", MissingExtraError)):
+    for proxy, kind in (
+        (f"ftp://ann:{PASSWORD}@proxy:1", ConfigError),
+        ("socks5://127.0.0.1:1", MissingExtraError),
+    ):
         source = HttpSource("http://127.0.0.1:1", HttpOptions(proxy=proxy))
         with pytest.raises(kind) as caught:
             asyncio.run(source.index())

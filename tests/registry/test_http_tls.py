@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,7 @@ _REF = "group/model v1"
 _SIZE = 300_000
 
 OpenHttp = Callable[..., HttpSource]
+Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +67,13 @@ def sink(made: MadeRegistry) -> MemorySink:
 
 @pytest.mark.parametrize("how", ["path", "context", "SSL_CERT_FILE", "no"])
 async def test_a_private_authority_is_trusted(
-    server: FaultyRegistry, sink: MemorySink, bundle: str, trusting: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch,
+    server: FaultyRegistry,
+    sink: MemorySink,
+    bundle: str,
+    trusting: ssl.SSLContext,
+    monkeypatch: pytest.MonkeyPatch,
     how: str,
-) -> None:  # fmt: skip
+) -> None:
     """A CA bundle, a context, SSL_CERT_FILE or verify=False let documents and chunks through alike."""
     if how == "SSL_CERT_FILE":
         monkeypatch.setenv("SSL_CERT_FILE", bundle)
@@ -94,9 +99,13 @@ async def test_an_untrusted_certificate_is_final(
 
 
 async def test_a_certificate_for_another_name_is_final(
-    made: MadeRegistry, authority: trustme.CA, trusting: ssl.SSLContext, serve: Callable[..., FaultyRegistry],
-    open_http: OpenHttp, sink: MemorySink,
-) -> None:  # fmt: skip
+    made: MadeRegistry,
+    authority: trustme.CA,
+    trusting: ssl.SSLContext,
+    serve: Callable[..., FaultyRegistry],
+    open_http: OpenHttp,
+    sink: MemorySink,
+) -> None:
     """A trusted authority's certificate for another host is refused as well."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("elsewhere.example.org").configure_cert(context)
@@ -111,8 +120,12 @@ async def test_a_certificate_for_another_name_is_final(
 
 @pytest.mark.parametrize("content", [None, b"no certificate"])
 async def test_a_bundle_that_cannot_be_read_is_a_setting_that_cannot_work(
-    server: FaultyRegistry, sink: MemorySink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
-) -> None:  # fmt: skip
+    server: FaultyRegistry,
+    sink: MemorySink,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    content: bytes | None,
+) -> None:
     """A CA bundle that is missing or none is a ConfigError on both planes, wherever it was named."""
     path = tmp_path / "bundle.pem"
     if content is not None:
@@ -128,7 +141,12 @@ async def test_a_bundle_that_cannot_be_read_is_a_setting_that_cannot_work(
 
 
 async def test_connections_are_kept_and_replaced(
-    server: FaultyRegistry, open_http: OpenHttp, trusting: ssl.SSLContext, made: MadeRegistry, sink: MemorySink
+    server: FaultyRegistry,
+    open_http: OpenHttp,
+    until: Until,
+    trusting: ssl.SSLContext,
+    made: MadeRegistry,
+    sink: MemorySink,
 ) -> None:
     """TLS connections are reused as well, and one that the server ended costs no try."""
     source = open_http(server.url, verify=trusting)
@@ -137,8 +155,7 @@ async def test_connections_are_kept_and_replaced(
     assert server.connections == 1
     for _ in range(3):
         server.drop_connections()
-        while server.open_connections:
-            await asyncio.sleep(0.001)
+        await until(lambda: server.open_connections == 0)
         await source.chunk(sink.digest, MemorySink(sink.digest, _SIZE))
     assert (server.connections, server.count("chunk")) == (4, 6)
 
@@ -180,9 +197,13 @@ async def test_cancellation_is_quick(
 
 
 async def test_a_redirect_does_not_leave_tls(
-    server: FaultyRegistry, made: MadeRegistry, serve: Callable[..., FaultyRegistry], open_http: OpenHttp,
-    trusting: ssl.SSLContext, sink: MemorySink,
-) -> None:  # fmt: skip
+    server: FaultyRegistry,
+    made: MadeRegistry,
+    serve: Callable[..., FaultyRegistry],
+    open_http: OpenHttp,
+    trusting: ssl.SSLContext,
+    sink: MemorySink,
+) -> None:
     """From https to http no redirect is followed, and the plain server is not asked."""
     plain = serve(made.root)
     server.inject(Redirect(plain.url + "{path}"), times=None)
@@ -195,12 +216,14 @@ async def test_a_redirect_does_not_leave_tls(
 
 
 async def test_https_to_a_plain_server_fails(
-    made: MadeRegistry, serve: Callable[..., FaultyRegistry], open_http: OpenHttp, trusting: ssl.SSLContext, sink: MemorySink
-) -> None:  # fmt: skip
-    """A server that speaks no TLS is a failed try with a short reason."""
+    made: MadeRegistry, serve: Callable[..., FaultyRegistry], sink: MemorySink
+) -> None:
+    """A server that speaks no TLS is a failed try with a short reason, also when it waits for more."""
     plain = serve(made.root)
-    source = open_http(plain.url.replace("http", "https"), verify=trusting)
+    options = HttpOptions(connect_timeout_s=0.2, stall_timeout_s=0.2)
+    source = HttpSource(plain.url.replace("http", "https"), options)
     for asked in (source.index(), source.chunk(sink.digest, sink)):
         with pytest.raises(SourceError) as caught:
             await asked
         assert len(str(caught.value)) < 400
+    await source.aclose()

@@ -6,7 +6,7 @@ Every `OSError` becomes a `StorageError` here that names the path and the way ou
 Source: STYLE rule 10; spec 1 §Disk layout, §Pull.
 """
 
-from xprim_nb._files.blocks import clone_file, clone_range, preallocate, start_writeback, write_at
+from xprim_nb._files.blocks import clone_file, preallocate, start_writeback, write_at
 from xprim_nb._files.durable import (
     free_bytes,
     make_dirs,
@@ -14,6 +14,7 @@ from xprim_nb._files.durable import (
     storage_errors,
     sync_dir,
     sync_file,
+    sync_tree,
     write_atomic,
 )
 from xprim_nb._files.locks import PathLock, locked
@@ -22,7 +23,6 @@ from xprim_nb._files.swap import exchange_dirs, move_dir
 __all__ = [
     "PathLock",
     "clone_file",
-    "clone_range",
     "exchange_dirs",
     "free_bytes",
     "locked",
@@ -34,6 +34,7 @@ __all__ = [
     "storage_errors",
     "sync_dir",
     "sync_file",
+    "sync_tree",
     "write_at",
     "write_atomic",
 ]

@@ -11,19 +11,18 @@ import contextlib
 import ctypes
 import errno
 import os
-import struct
 import sys
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-__all__ = ["clone_file", "clone_range", "preallocate", "start_writeback", "write_at"]
+__all__ = ["clone_file", "preallocate", "start_writeback", "write_at"]
 
 # Below this the allocation costs more than it saves.
 _PREALLOCATE_FROM_BYTES = 1 << 20
 
 _SYNC_FILE_RANGE_WRITE = 2
-_FICLONE, _FICLONERANGE = 0x40049409, 0x4020940D
+_FICLONE = 0x40049409
 _UNSUPPORTED = {
     errno.EOPNOTSUPP,
     errno.ENOTTY,
@@ -90,16 +89,6 @@ def start_writeback(fd: int, offset: int, length: int) -> None:
     call = _libc_call("sync_file_range", ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
     if call is not None:
         call(fd, offset, length, _SYNC_FILE_RANGE_WRITE)
-
-
-def clone_range(source_fd: int, source_offset: int, target_fd: int, target_offset: int, length: int) -> bool:
-    """Share blocks between two files of one file system; False when it cannot be done here.
-
-    Needs btrfs, XFS, bcachefs … and offsets that are multiples of the block size.
-    """
-    return _clone(
-        target_fd, _FICLONERANGE, struct.pack("qQQQ", source_fd, source_offset, length, target_offset)
-    )
 
 
 def clone_file(source_fd: int, target_fd: int) -> bool:

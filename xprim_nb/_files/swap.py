@@ -69,5 +69,7 @@ def move_dir(source: Path, target: Path) -> None:
         else:
             break
     sync_dir(target.parent)
-    with contextlib.suppress(FileNotFoundError):  # somebody tidied the empty parent away: nothing is left to sync
+    with contextlib.suppress(
+        FileNotFoundError
+    ):  # somebody tidied the empty parent away: nothing is left to sync
         sync_dir(source.parent)

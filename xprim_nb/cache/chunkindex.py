@@ -85,9 +85,8 @@ class ChunkIndex:
             ref = ModelRef.parse(ref_text)
             manifest = self._manifest(ref, manifest_hash)
             # The row may be older than the directory: believe it only where the manifest agrees.
-            if manifest is not None and number < len(manifest.manifest.chunks):
-                if manifest.manifest.chunks[number] == digest.hex():
-                    found.setdefault(digest.hex(), []).append(ChunkPlace(ref, manifest, number))
+            if manifest is not None and digest.hex() in manifest.manifest.chunks[number : number + 1]:
+                found.setdefault(digest.hex(), []).append(ChunkPlace(ref, manifest, number))
         return found
 
     def close(self) -> None:
@@ -152,20 +151,30 @@ class ChunkIndex:
             connection.execute("DELETE FROM models WHERE ref = ?", (ref,))
 
     def _guarded(self, work: Callable[[], _T], otherwise: _T) -> _T:
-        for attempt in (1, 2):
+        for _attempt in (1, 2):
             try:
                 return work()
+            except (
+                sqlite3.ProgrammingError
+            ):  # another thread began the file anew, and closed this one's connection
+                continue
             except sqlite3.DatabaseError as error:
                 _log.warning("state.sqlite: %s", error, extra={"path": str(self._layout.state_file)})
-                # Busy and disk-full are passing troubles; a damaged file is not.
-                if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
+                # Busy, full and read-only are passing troubles; a damaged file is not.
+                if not _is_damage(error):
                     return otherwise
-                if attempt == 1:
-                    try:
-                        self._database.begin_anew()
-                    except OSError:
-                        return otherwise
+                try:
+                    self._database.begin_anew()
+                except OSError:
+                    return otherwise
             except StorageError as error:
                 _log.warning("the chunk index is not usable: %s", error.message)
                 return otherwise
         return otherwise
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    """True when the file is no database, a broken one, or not ours."""
+    # The low byte is the code, the rest says more about it.
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or "no such" in str(error)

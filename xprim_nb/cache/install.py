@@ -34,6 +34,7 @@ from xprim_nb._files import (
     remove_tree,
     storage_errors,
     sync_dir,
+    sync_tree,
     write_atomic,
 )
 from xprim_nb.cache.chunkindex import ChunkIndex
@@ -82,7 +83,7 @@ class Installer:
         extra: dict[str, Any],
         note: dict[str, Any],
     ) -> tuple[InstalledModel, Path | None]:
-        """Put a tree of durable, verified files in place.
+        """Make a tree of verified files durable and put it in place.
 
         Args:
             ref: The version it becomes.
@@ -101,8 +102,11 @@ class Installer:
         token = secrets.token_hex(8)
         remove_tree(tree / self._layout.metadata_name)  # half of one, if an earlier try was killed here
         document = {**note, "token": token, "files": facts_of(tree, verified.manifest)}
-        write_atomic(self._layout.receipt_file(tree), orjson.dumps(document, option=orjson.OPT_INDENT_2))
-        write_atomic(self._layout.manifest_file(tree), verified.raw)  # 1
+        receipt = orjson.dumps(document, option=orjson.OPT_INDENT_2)
+        write_atomic(self._layout.receipt_file(tree), receipt, durable=False)
+        write_atomic(self._layout.manifest_file(tree), verified.raw, durable=False)
+        with storage_errors(tree, "making the files durable"):
+            sync_tree(tree)  # 1
         intent = _Intent(
             "install", str(ref), token, self._relative(tree), self._relative(self._layout.new_trash()), extra
         )
@@ -203,7 +207,7 @@ class Installer:
         _log.info("finishing an interrupted %s", intent.kind, extra={"ref": intent.ref})
         final, out = self._layout.model_dir(ModelRef.parse(intent.ref)), self._layout.base / intent.out
         if intent.kind == "remove":
-            if os.path.lexists(out):
+            if os.path.lexists(out) or not os.path.lexists(final):
                 self._finish_removal(intent, path)
             else:
                 path.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """Files that somebody changed or added inside an installed model are never deleted with it: they are put aside.
 
-A file is ours when it looks as it did when it was installed (size and modification time), or when its bytes still
-are what the manifest says.
+A file is ours when it looks as it did when it was installed (size and times), or when its bytes still are what the
+manifest says.
 
 Source: the mission ("nothing is ever lost"); DVC's state (a hash remembered by file identity).
 """
@@ -12,6 +12,7 @@ import hashlib
 import logging
 import os
 import stat
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import orjson
 from xprim_nb._files import make_dirs, remove_tree, storage_errors
 from xprim_nb._hashing import read_range
 from xprim_nb.cache.layout import Layout
+from xprim_nb.cache.partial import hash_segments
 from xprim_nb.cache.store import read_manifest
 from xprim_nb.errors import StorageError
 from xprim_nb.refs import ModelRef
@@ -29,14 +31,20 @@ __all__ = ["changed_files", "facts_of", "retire"]
 
 _log = logging.getLogger("xprim_nb.cache")
 
+# The original client locks a pull with a file inside the model's directory, and leaves it there.
+_ORIGINALS_LOCK = ".pull.lock"
+# How much a file looks as it did when it was installed.
+_OTHER, _UNKNOWN, _COPIED, _SAME = range(4)
+
 
 def facts_of(tree: Path, manifest: Manifest) -> dict[str, list[int]]:
-    """Size in bytes and modification time in ns of each of the model's files, as the receipt records them."""
-    facts = {}
-    for file in manifest.files:
-        found = (tree / file.path).stat()
-        facts[file.path] = [found.st_size, found.st_mtime_ns]
-    return facts
+    """What each of the model's files looks like, as the receipt records it (see `_facts`)."""
+    return {file.path: _facts((tree / file.path).stat()) for file in manifest.files}
+
+
+def _facts(found: os.stat_result) -> list[int]:
+    """Size in bytes, times of modification and of change in ns: no editor and no copying program can set the last."""
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]
 
 
 def retire(layout: Layout, ref: ModelRef, tree: Path) -> Path | None:
@@ -45,20 +53,32 @@ def retire(layout: Layout, ref: ModelRef, tree: Path) -> Path | None:
     Raises:
         StorageError: The disk refused; nothing that is not ours was deleted.
     """
-    if tree.is_symlink():  # somebody keeps the model elsewhere: what lies there is not ours to delete
-        tree.unlink()
+    # From here on everything in it is ours. A name of its own, so that who is killed while deleting leaves no tree
+    # whose manifest is gone already and whose files could be anybody's.
+    doomed = tree.with_name(f"{tree.name}.ours")
+    kept = None
+    with storage_errors(tree, "sorting out an old version"):
+        if tree.is_symlink():  # somebody keeps the model elsewhere: what lies there is not ours to delete
+            tree.unlink()
+        elif tree.is_dir():
+            kept = _put_aside(layout, ref, tree, changed_files(layout, tree))
+            os.replace(tree, doomed)  # noqa: PTH105  # Path.replace hides the two names in its errors
+        elif os.path.lexists(tree):  # somebody put a file where the model was
+            kept = layout.kept_dir(ref)
+            make_dirs(kept)
+            os.replace(tree, kept / ref.version)  # noqa: PTH105  # as above
+    remove_tree(doomed)
+    return kept
+
+
+def _put_aside(layout: Layout, ref: ModelRef, tree: Path, changed: list[str]) -> Path | None:
+    if not changed:
         return None
-    if not tree.exists():
-        return None
-    changed, kept = changed_files(layout, tree), None
-    if changed:
-        kept = layout.kept_dir(ref)
-        with storage_errors(kept, "keeping changed files"):
-            for path in changed:
-                make_dirs((kept / path).parent)
-                os.replace(tree / path, kept / path)  # noqa: PTH105  # a link is moved as the link it is
-        _log.warning("%d changed files of %s were put aside", len(changed), ref, extra={"path": str(kept)})
-    remove_tree(tree)
+    kept = layout.kept_dir(ref)
+    for path in changed:
+        make_dirs((kept / path).parent)
+        os.replace(tree / path, kept / path)  # noqa: PTH105  # a link is moved as the link it is
+    _log.warning("%d changed files of %s were put aside", len(changed), ref, extra={"path": str(kept)})
     return kept
 
 
@@ -66,16 +86,10 @@ def changed_files(layout: Layout, tree: Path) -> list[str]:
     """Paths below a model directory, relative and `/`-separated, that are not what was installed."""
     try:
         manifest = read_manifest(layout, tree).manifest
-    except StorageError:
-        manifest = None  # no manifest: nothing here is known to be ours
-    recorded = _recorded(layout, tree)
-    expected = {file.path: number for number, file in enumerate(manifest.files)} if manifest else {}
-    changed = []
-    for path in _walk(tree, layout.metadata_name):
-        number = expected.get(path)
-        if manifest is None or number is None or not _is_ours(tree / path, path, number, manifest, recorded):
-            changed.append(path)
-    return changed
+    except StorageError:  # no manifest: nothing here is known to be ours
+        return list(_walk(tree, layout.metadata_name))
+    judge = _Judge(tree, manifest, _recorded(layout, tree))
+    return [path for path in _walk(tree, layout.metadata_name) if not judge.is_ours(path)]
 
 
 def _recorded(layout: Layout, tree: Path) -> Mapping[str, list[int]]:
@@ -97,38 +111,65 @@ def _walk(tree: Path, metadata_name: str) -> Iterator[str]:
             yield (here / name).relative_to(tree).as_posix()
 
 
-def _is_ours(
-    path: Path, name: str, number: int, manifest: Manifest, recorded: Mapping[str, list[int]]
-) -> bool:
-    try:
-        found = path.lstat()
-    except FileNotFoundError:
-        return True
-    if not stat.S_ISREG(found.st_mode) or found.st_size != manifest.files[number].size:
-        return False
-    if recorded.get(name) == [found.st_size, found.st_mtime_ns]:
-        return True
-    return _has_its_bytes(path, number, manifest)
+class _Judge:
+    """Tells the files of one installed tree that are as they were from those that somebody changed or added.
 
+    1. It looks as it did when it was installed: ours.
+    2. Its own digest, where the manifest has one, decides.
+    3. Every chunk that has bytes of it is right: ours.
+    4. A wrong chunk is blamed on those of its files that look changed most; who is not blamed is ours.
+    """
 
-def _has_its_bytes(path: Path, number: int, manifest: Manifest) -> bool:
-    """Compare by the file's own digest, else by the chunks that lie wholly inside it; undecided means no."""
-    file, begin = manifest.files[number], manifest.file_starts[number]
-    pieces: list[tuple[int, int, str]] = []
-    if file.sha256 is not None:
-        pieces = [(0, file.size, file.sha256)]
-    else:
-        for digest, start, size in zip(manifest.chunks, manifest.chunk_starts, manifest.sizes, strict=True):
-            if begin <= start and start + size <= begin + file.size:
-                pieces.append((start - begin, size, digest))
-    if sum(size for _, size, _ in pieces) != file.size:
-        return False
-    fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-    try:
-        for offset, size, digest in pieces:
+    def __init__(self, tree: Path, manifest: Manifest, recorded: Mapping[str, list[int]]) -> None:
+        self._tree, self._manifest, self._recorded = tree, manifest, recorded
+        self._numbers = {file.path: number for number, file in enumerate(manifest.files)}
+        self._right: dict[int, bool] = {}
+
+    def is_ours(self, path: str) -> bool:
+        """True when the file is known to be what was installed; undecided means no."""
+        number = self._numbers.get(path)
+        if number is None:
+            return path == _ORIGINALS_LOCK
+        file, likeness = self._manifest.files[number], self._likeness(number)
+        if likeness in (_OTHER, _SAME):  # 1
+            return likeness == _SAME
+        if file.sha256 is not None:  # 2
+            return self._hash_of(file.path, file.size) == file.sha256
+        first = bisect_right(self._manifest.chunk_starts, self._manifest.file_starts[number]) - 1
+        last = bisect_left(self._manifest.chunk_starts, self._manifest.file_starts[number] + file.size)
+        wrong = [index for index in range(max(first, 0), last) if file.size and not self._is_right(index)]
+        return not any(self._is_blamed(number, index) for index in wrong)  # 3, 4
+
+    def _likeness(self, number: int) -> int:
+        file = self._manifest.files[number]
+        try:
+            found = (self._tree / file.path).lstat()
+        except OSError:
+            return _OTHER
+        if not stat.S_ISREG(found.st_mode) or found.st_size != file.size:
+            return _OTHER
+        recorded, facts = self._recorded.get(file.path), _facts(found)
+        if recorded == facts:
+            return _SAME
+        # All but the time of change: the models were copied to another disk, times and all.
+        return _COPIED if recorded is not None and recorded[:2] == facts[:2] else _UNKNOWN
+
+    def _is_blamed(self, number: int, index: int) -> bool:
+        files = {segment.file_index for segment in self._manifest.segments(index)}
+        return self._likeness(number) == min(self._likeness(each) for each in files)
+
+    def _is_right(self, index: int) -> bool:
+        if index not in self._right:
             found = hashlib.sha256()
-            if read_range(fd, offset, size, found.update) < size or found.hexdigest() != digest:
-                return False
-    finally:
-        os.close(fd)
-    return True
+            whole = hash_segments(self._tree, self._manifest, index, found.update)
+            self._right[index] = whole and found.hexdigest() == self._manifest.chunks[index]
+        return self._right[index]
+
+    def _hash_of(self, path: str, size_bytes: int) -> str:
+        fd = os.open(self._tree / path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        try:
+            found = hashlib.sha256()
+            read_range(fd, 0, size_bytes, found.update)
+            return found.hexdigest()
+        finally:
+            os.close(fd)

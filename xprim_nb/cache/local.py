@@ -17,7 +17,7 @@ from xprim_nb._hashing import Digest, read_range
 from xprim_nb.cache.chunkindex import ChunkIndex, ChunkPlace
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.partial import hash_segments, journal_digests, journal_size
-from xprim_nb.errors import HashMismatchError, XprimError
+from xprim_nb.errors import HashMismatchError, StorageError, XprimError
 from xprim_nb.registry.client import VerifyingSink
 from xprim_nb.registry.manifest import Manifest, parse_manifest
 
@@ -143,7 +143,7 @@ class LocalChunks:
     def _copied_file(self, path: Path, sink: VerifyingSink) -> bool:
         sink.restart()
         try:
-            fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
         except OSError:
             return False
         try:
@@ -151,7 +151,9 @@ class LocalChunks:
                 read_range(fd, 0, sink.size_bytes, sink.write)
                 sink.verify()
                 return True
-        except HashMismatchError:
+        except (HashMismatchError, OSError) as error:
+            if isinstance(error, StorageError):  # the sink's disk, not this one
+                raise
             _log.debug("a loose chunk is damaged", extra={"path": str(path)})
         finally:
             os.close(fd)

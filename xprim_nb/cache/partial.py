@@ -19,12 +19,9 @@ from types import TracebackType
 from typing import Self
 
 from xprim_nb._files import (
-    make_dirs,
     preallocate,
     start_writeback,
     storage_errors,
-    sync_dir,
-    sync_file,
     write_atomic,
 )
 from xprim_nb._files import write_at as write_block
@@ -36,7 +33,8 @@ __all__ = ["ChunkWriter", "Partial", "hash_segments", "journal_digests", "journa
 
 _log = logging.getLogger("xprim_nb.cache")
 
-_READ_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+# O_NONBLOCK: a named pipe that somebody put in a file's place would be waited for.
+_READ_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 _WRITE_FLAGS = os.O_RDWR | getattr(os, "O_BINARY", 0)
 _JOURNAL = "verified"
 # Smaller runs are cheaper to leave to the final fsync than to open a file for.
@@ -122,7 +120,8 @@ class Partial:
             StorageError: The disk refused.
         """
         with storage_errors(self.tree, "preparing the files of a pull"):
-            make_dirs(self.tree)
+            # Nothing here need survive a power cut: the tree is made durable as a whole before it gets its name.
+            self.tree.mkdir(parents=True, exist_ok=True)
             os.utime(self.directory)  # idle time counts from here
             for file in self.manifest.files:
                 path = self.tree / file.path
@@ -133,9 +132,10 @@ class Partial:
                         preallocate(fd, file.size)
                 finally:
                     os.close(fd)
-            # Anew, and at once: lines of chunks that turned out damaged must not come back, the others must not get lost.
+            # Anew, and at once: lines of damaged chunks must not come back, the others must not get lost.
             journal = self.directory / _JOURNAL
-            write_atomic(journal, "".join(f"{digest}\n" for digest in sorted(self.present)).encode())
+            listed = "".join(f"{digest}\n" for digest in sorted(self.present))
+            write_atomic(journal, listed.encode(), durable=False)
             self._journal = os.open(journal, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
 
     def writer(self, digest: Digest) -> ChunkWriter:
@@ -180,17 +180,6 @@ class Partial:
         """A descriptor of file `number`, for reading and writing."""
         return os.open(self.tree / self.manifest.files[number].path, _WRITE_FLAGS)
 
-    def make_durable(self) -> None:
-        """Return when every file and every name below the tree is on the medium.
-
-        Raises:
-            StorageError: The disk refused.
-        """
-        with storage_errors(self.tree, "making the files durable"), ThreadPoolExecutor(_THREADS) as pool:
-            list(pool.map(_sync_path, [self.tree / file.path for file in self.manifest.files]))
-            for folder, _, _ in os.walk(self.tree, topdown=False):
-                sync_dir(Path(folder))
-
     def release(self) -> None:
         """Close the list. The files and the list stay for a later pull."""
         with self._lock:
@@ -208,14 +197,6 @@ class Partial:
             ):
                 return False
         return True
-
-
-def _sync_path(path: Path) -> None:
-    fd = os.open(path, _WRITE_FLAGS)
-    try:
-        sync_file(fd)
-    finally:
-        os.close(fd)
 
 
 class ChunkWriter:

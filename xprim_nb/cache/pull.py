@@ -172,7 +172,6 @@ class Puller:
             try:
                 await self._assemble(ref, verified, installed, partial, concurrency, meter)
                 meter.phase, meter.waiting_for = "extracting", ""
-                await settled(partial.make_durable)
                 receipt = meter.receipt()
                 model, kept = await settled(self._put_in_place, ref, verified, offer, partial, receipt)
             finally:

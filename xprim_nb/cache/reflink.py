@@ -28,25 +28,28 @@ _log = logging.getLogger("xprim_nb.cache")
 def reflink_files(partial: Partial, local: LocalChunks, layout: Layout) -> dict[Digest, str]:
     """Chunks that are now verified in the partial because a whole file was shared, with the model they came from.
 
-    Stops at the first file that the file system cannot share: it cannot share the others either.
+    A file of which the partial has verified chunks already is left to be copied chunk by chunk: the one to be shared
+    may be damaged in just these. Stops when the file system cannot share: it cannot share the other files either.
 
     Raises:
         StorageError: The disk refused.
     """
     done: dict[Digest, str] = {}
     for number, chunks in _whole_files(partial.manifest):
-        if all(digest in partial.present for digest in chunks):
+        if not partial.present.isdisjoint(chunks):
             continue
+        file = partial.manifest.files[number]
         for place in local.places.get(chunks[0], ()):
-            source = _same_file(place, chunks, partial.manifest.files[number].size)
+            source = _same_file(place, chunks, file.size)
             if source is None:
                 continue
-            origin = layout.model_dir(place.ref) / source
-            if not _cloned(origin, partial.tree / partial.manifest.files[number].path):
+            shared = _share(layout.model_dir(place.ref) / source, partial.tree / file.path, file.size)
+            if shared is False:
                 return done
-            for digest in partial.settle_if_right(chunks):
-                done[digest] = str(place.ref)
-            break
+            if shared:
+                for digest in partial.settle_if_right(chunks):
+                    done[digest] = str(place.ref)
+                break
     return done
 
 
@@ -74,17 +77,29 @@ def _same_file(place: ChunkPlace, chunks: list[Digest], size: int) -> str | None
     return file.path if segment.file_offset == 0 and file.size == size else None
 
 
-def _cloned(source: Path, target: Path) -> bool:
+def _share(source: Path, target: Path, size_bytes: int) -> bool | None:
+    """True when the target now shares the source's blocks, None when there is no such source, False when it cannot be."""
     try:
         source_fd = os.open(source, os.O_RDONLY)
     except OSError:
-        return False
+        return None
     try:
         with storage_errors(target, "sharing a file"):
             target_fd = os.open(target, os.O_RDWR)
             try:
-                return clone_file(source_fd, target_fd)
+                shared = _cloned(source_fd, target_fd)
+                # A source that somebody appended to has made the target longer too.
+                os.ftruncate(target_fd, size_bytes)
             finally:
                 os.close(target_fd)
+        return shared
     finally:
         os.close(source_fd)
+
+
+def _cloned(source_fd: int, target_fd: int) -> bool:
+    try:
+        return clone_file(source_fd, target_fd)
+    except OSError as error:  # copying does the same work, or finds out what is really wrong
+        _log.info("a file could not be shared and is copied", extra={"why": str(error)})
+        return False

@@ -8,6 +8,7 @@ Source: spec 1 §Disk layout; faults G17 and G18 of the original.
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -55,10 +56,15 @@ class Store:
         return sorted(self._entries(self._read()), key=_by_ref)
 
     def find(self, ref: ModelRef) -> InstalledModel | None:
-        """The installed model, its directory present; None when it is not installed."""
+        """The installed model, its directory present; None when it is not installed.
+
+        Raises:
+            StorageError: The disk cannot be read.
+        """
         entry = _entry(self._read(), ref)
         model = self._model(ref, entry) if entry is not None else None
-        return model if model is not None and self._layout.manifest_file(model.path).is_file() else None
+        with storage_errors(self._layout.model_dir(ref), "looking for a model"):
+            return model if model is not None and self._layout.manifest_file(model.path).is_file() else None
 
     def get(self, ref: ModelRef) -> InstalledModel:
         """The installed model.
@@ -69,9 +75,13 @@ class Store:
         found = self.find(ref.require_version())
         if found is not None:
             return found
-        if _entry(self._read(), ref) is not None:
+        entry = _entry(self._read(), ref)
+        if entry is not None:
+            gone = self._model(ref, entry) is not None
             raise NotInstalledError(
-                f"{ref} is listed, but its directory is gone: {self._layout.model_dir(ref)}",
+                f"{ref} is listed, but its directory is gone: {self._layout.model_dir(ref)}"
+                if gone
+                else f"{ref} is listed, but its entry in registry.json is damaged.",
                 subject=str(ref),
                 hint=f"Pull it again: `xprim models pull {ref}`.",
             )
@@ -109,8 +119,8 @@ class Store:
         }
 
         def put(document: Document) -> None:
-            versions = document.setdefault(ref.group, {}).setdefault(ref.model, {})
-            versions[ref.version] = {**versions.get(ref.version, {}), **entry}
+            known = _object_in(_object_in(_object_in(document, ref.group), ref.model), ref.version)
+            known.update(entry)
 
         self._change(put)
         return self._require(ref, entry)
@@ -153,10 +163,10 @@ class Store:
         lock.acquire(_LOCK_TIMEOUT_S)
         try:
             document = self._read(setting_aside=True)
-            before = orjson.dumps(document)
+            before = _encoded(document)
             change(document)
-            after = orjson.dumps(document, option=orjson.OPT_INDENT_2)
-            if orjson.dumps(document) != before or not self._layout.registry_file.exists():
+            after = _encoded(document)
+            if after != before or not self._layout.registry_file.exists():
                 write_atomic(self._layout.registry_file, after)
         finally:
             lock.release()
@@ -221,17 +231,18 @@ class Store:
 
     def _model(self, ref: ModelRef, entry: object) -> InstalledModel | None:
         try:
-            assert isinstance(entry, dict)
+            if not isinstance(entry, dict) or not isinstance(entry["manifest_hash"], str):
+                raise TypeError("not an object with a manifest_hash")
             return InstalledModel(
                 ref=ref,
-                manifest_hash=str(entry["manifest_hash"]),
+                manifest_hash=entry["manifest_hash"],
                 total_size=int(entry["total_size"]),
                 file_count=int(entry["file_count"]),
                 installed_at=_time(entry["installed_at"]),
                 path=self._layout.model_dir(ref),
                 extra={key: value for key, value in entry.items() if key not in _OWN_KEYS},
             )
-        except (AssertionError, KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             _log.warning("registry.json: the entry of %s is damaged and is skipped (%s)", ref, error)
             return None
 
@@ -266,6 +277,21 @@ def manifest_digest(layout: Layout, model_dir: Path) -> str | None:
 def _by_ref(model: InstalledModel) -> tuple[str, str, str]:
     """The order of refs, without the generated comparison that builds two tuples each time."""
     return model.ref.group, model.ref.model, model.ref.version
+
+
+def _encoded(document: Document) -> bytes:
+    try:
+        return orjson.dumps(document, option=orjson.OPT_INDENT_2)
+    except TypeError:  # somebody's values are nested deeper than orjson writes, though it reads them
+        return json.dumps(document, indent=2).encode()
+
+
+def _object_in(parent: Document, key: str) -> Document:
+    """The object under a key; put there where something else was."""
+    found = parent.get(key)
+    if not isinstance(found, dict):
+        found = parent[key] = {}
+    return found
 
 
 def _entry(document: Document, ref: ModelRef) -> Any:  # noqa: ANN401  # checked by the caller

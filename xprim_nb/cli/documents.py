@@ -21,7 +21,8 @@
     publish             published: MODEL + files, chunks_total, chunks_new, bytes_new, aliases, updated, skipped
     export              exported: {to, refs, chunks_written, bytes_written, notes}
     serve               serving: {directory, url}, printed before the first request
-    config              config: {app_name, registry_url, …}
+    config              config: {app_name, registry_url (null: the demo registry), data_dir, …}, passwords masked
+    lab --execute       executed: {notebook, cells: [{type, source, outputs: [text]}]}
 
     REF    ref "group/model version", group, model, version
     MODEL  REF + manifest_hash, total_size (bytes; null when the index does not say)

@@ -63,7 +63,7 @@ def lab(
         )
     if execute:
         _require("nbclient", "ipykernel", needed_for="Running a notebook")
-        from xprim_nb.cli import running  # noqa: PLC0415  # needs the optional extra `lab`
+        from xprim_nb.cli import running  # noqa: PLC0415  # house: needs the optional extra `lab`
 
         running.run_notebook(session, source / name)
         return

@@ -22,7 +22,7 @@ __all__ = ["main", "xprim"]
 
 @click.group(cls=DoorGroup, config=Config(), owns_settings=True)
 @click.version_option(xprim_nb.__version__, prog_name="xprim")
-def xprim() -> None:
+def xprim() -> None:  # house: a group is its commands
     """Models for notebooks: installed like packages, verified like backups."""
 
 
@@ -31,16 +31,15 @@ def xprim() -> None:
 def show_config(session: Session) -> None:
     """Show the settings in force; passwords are masked."""
     shown = _shown(session.config)
-    width = max(map(len, shown)) + 2
-    lines = [f"{name + ':':<{width}}{value}" for name, value in shown.items()]
+    told = {**shown, "registry_url": shown["registry_url"] or "the embedded demo registry"}
+    width = max(map(len, told)) + 2
+    lines = [f"{name + ':':<{width}}{value}" for name, value in told.items()]
     session.answer({"config": documents.plain(shown)}, *lines)
 
 
 def _shown(config: Config) -> dict[str, Any]:
     values: dict[str, Any] = {item.name: getattr(config, item.name) for item in fields(config) if item.repr}
-    values["registry_url"] = (
-        mask_url(config.registry_url) if config.registry_url else "the embedded demo registry"
-    )
+    values["registry_url"] = mask_url(config.registry_url) if config.registry_url else None
     values["data_dir"] = config.base_dir
     values["mirrors"] = [mask_url(url) for url in config.mirrors]
     values["proxy"] = mask_url(config.proxy) if config.proxy else None

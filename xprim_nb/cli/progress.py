@@ -8,13 +8,14 @@ Source: seeds/002 §models pull; spec 1 §CLI (progress bars only on a TTY).
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from xprim_nb.cli import words
 from xprim_nb.cli.session import Session
-from xprim_nb.events import PullProgress
+from xprim_nb.events import Event, FetchRetried, PullProgress
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -31,7 +32,7 @@ def live_bar(session: Session) -> Iterator[tuple[Progress, TaskID] | None]:
     if not session.shows_bars:
         yield None
         return
-    from rich import console, progress  # noqa: PLC0415  # 50 ms that only a watched pull needs
+    from rich import console, progress  # noqa: PLC0415  # house: 50 ms that only a watched pull needs
 
     bar = progress.Progress(
         progress.TextColumn("{task.description}", markup=False),
@@ -60,6 +61,7 @@ class Reporter:
         self._session, self._bar, self._heading = session, bar, heading
         self._lock = threading.Lock()
         self._lines_told = 0
+        self._trouble, self._trouble_ends = "", 0.0
         self._ended = False
 
     def hear(self, news: PullProgress) -> None:
@@ -73,11 +75,22 @@ class Reporter:
                 bar, task = self._bar
                 total = news.bytes_total or None
                 completed = news.bytes_completed + news.bytes_in_flight
+                trouble = self._trouble if time.monotonic() < self._trouble_ends else ""
                 bar.update(
-                    task, total=total, completed=completed, description=_doing(news), detail=_detail(news)
+                    task,
+                    total=total,
+                    completed=completed,
+                    description=_doing(news),
+                    detail=words.clean(trouble) or _detail(news),
                 )
             elif news.phase != "manifest":
                 self._tell(news, upto=1 if news.phase == "chunks" else 2)
+
+    def hear_trouble(self, event: Event) -> None:
+        """Show what will be tried again, until it is."""
+        if isinstance(event, FetchRetried):
+            self._trouble_ends = time.monotonic() + event.delay_s
+            self._trouble = f"{event.what} failed, trying again in {event.delay_s:.0f} s"
 
     def end(self, chunks: int, size_bytes: int) -> None:
         """The pull has ended well: tell what was not told yet."""
@@ -110,7 +123,12 @@ class Reporter:
 def watching(session: Session, *, heading: bool = True) -> Iterator[Reporter]:
     """A reporter with its bar, for one pull."""
     with live_bar(session) as bar:
-        yield Reporter(session, bar, heading=heading)
+        reporter = Reporter(session, bar, heading=heading)
+        unsubscribe = session.events.subscribe(reporter.hear_trouble)
+        try:
+            yield reporter
+        finally:
+            unsubscribe()
 
 
 def _doing(news: PullProgress) -> str:

@@ -64,7 +64,7 @@ def publish(
     replace: bool,
 ) -> None:
     """Put the files of DIR into a registry directory, under a version."""
-    from xprim_nb.registry import chunking, publisher  # noqa: PLC0415  # 0.2 s that `--help` need not take
+    from xprim_nb.registry import chunking, publisher  # noqa: PLC0415  # house: 0.2 s that `--help` spares
 
     wanted = versioned(ref, version)
     with live_bar(session) as bar:
@@ -117,7 +117,7 @@ def _metadata(pairs: tuple[str, ...]) -> dict[str, str] | None:
 @pass_session
 def serve(session: Session, folder: Path, *, host: str, port: int) -> None:
     """Serve a registry directory over HTTP until Ctrl-C."""
-    from xprim_nb.registry import serving  # noqa: PLC0415  # as above
+    from xprim_nb.registry import serving  # noqa: PLC0415  # house: as above
 
     def ready(url: str) -> None:
         session.answer(

@@ -60,6 +60,8 @@ def _list_installed(session: Session) -> None:
 def _list_remote(session: Session) -> None:
     session.announce_registry()
     listing = session.run(lambda manager: manager.list_remote())
+    for notice in listing.notices:
+        session.warn(notice.message)
     rows = [
         (each.ref.group, each.ref.model, each.ref.version, words.size(each.total_size), each.alias_of or "")
         for each in listing

@@ -48,6 +48,9 @@ def run_notebook(session: Session, path: Path) -> None:
             notebook,
             km=AsyncKernelManager(kernel_name="python3", kernel_spec_manager=_own_kernel()),
             timeout=_CELL_TIMEOUT_S,
+            extra_arguments=[
+                "--log-level=ERROR"
+            ],  # how the kernel's sockets are set up is no news for a reader
             resources={"metadata": {"path": str(work)}},
         )
         with client.setup_kernel(env=environment, cleanup_kc=True):
@@ -56,8 +59,9 @@ def run_notebook(session: Session, path: Path) -> None:
                 failure = _executed(client, cell, index)
                 texts = list(_texts(cell))
                 shown.append({"type": cell.cell_type, "source": cell.source, "outputs": texts})
-                for text in texts:
-                    session.step(text.rstrip("\n") + "\n")
+                shown_text = "\n\n".join(text.rstrip("\n") for text in texts)
+                if cell.cell_type == "code":
+                    session.step(f"{shown_text}\n" if shown_text else "")
                 if failure is not None:
                     raise XprimError(
                         f"cell {index + 1} of {path.name} failed: {failure}",

@@ -108,7 +108,7 @@ class Session:
             async with xprim_nb.Manager(config, events=self.events) as manager:
                 return await work(manager)
 
-        import asyncio  # noqa: PLC0415  # 40 ms that `--help` need not take
+        import asyncio  # noqa: PLC0415  # house: 40 ms that `--help` need not take
 
         return asyncio.run(whole())
 

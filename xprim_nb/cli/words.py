@@ -13,7 +13,7 @@ import click
 
 from xprim_nb._text import format_bytes
 
-__all__ = ["count", "date", "duration", "say", "short_size", "size", "stamp", "table"]
+__all__ = ["clean", "count", "date", "duration", "say", "short_size", "size", "stamp", "table"]
 
 # What a terminal without these characters shows instead.
 _PLAIN = str.maketrans({"→": "->", "×": "x", "…": "...", "–": "-", "—": "-", "’": "'", "≤": "<=", "≥": ">="})
@@ -89,6 +89,15 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], least: Sequence
     ]
 
 
+def clean(text: str) -> str:
+    r"""Text that cannot drive a terminal: control characters are shown, not obeyed.
+
+    >>> clean("a\x1b[31mb")
+    'a\\x1b[31mb'
+    """
+    return text.translate(_CONTROL)
+
+
 def say(text: str, *, err: bool = False, raw: bool = False) -> None:
     """Print one or more lines, whatever the terminal can encode.
 
@@ -100,7 +109,7 @@ def say(text: str, *, err: bool = False, raw: bool = False) -> None:
     stream = sys.stderr if err else sys.stdout
     encoding = getattr(stream, "encoding", None) or "utf-8"
     if not raw:
-        text = text.translate(_CONTROL)
+        text = clean(text)
     try:
         text.encode(encoding)
     except UnicodeEncodeError:

@@ -75,8 +75,10 @@ def _models(
     if not asked.remote:
         return tables.installed(here.result(), filtered=asked.filter)
     _tell_demo(extension)
-    listing = extension.kit.list_remote()
-    return tables.remote(listing.result(), here.result(), filtered=asked.filter)
+    listing = extension.kit.list_remote().result()
+    for notice in listing.notices:
+        extension.warn(notice.message)
+    return tables.remote(listing, here.result(), filtered=asked.filter)
 
 
 def _pull(extension: Extension, asked: argparse.Namespace) -> Handle[Pulled] | Pulled | PullPlan:
@@ -87,7 +89,14 @@ def _pull(extension: Extension, asked: argparse.Namespace) -> Handle[Pulled] | P
     if asked.dry_run:
         return extension.kit.plan_pull(ref, force=asked.force).result()
     handle = extension.kit.pull(ref, force=asked.force, concurrency=asked.concurrency)
-    return waiting.wait_for(extension.shell, handle) if asked.wait else handle
+    return _waited(extension, handle) if asked.wait else handle
+
+
+def _waited(extension: Extension, handle: Handle[Pulled]) -> Pulled:
+    pulled = waiting.wait_for(extension.shell, handle)
+    for text in pulled.warnings:
+        extension.warn(text)
+    return pulled
 
 
 def _remove(extension: Extension, asked: argparse.Namespace) -> Removed | tables.Rows[Removed]:
@@ -126,11 +135,11 @@ def _update(
     found = extension.kit.check_updates(name).result()
     for check in found:
         if check.notice:
-            sys.stderr.write(f"warning: {check.notice}\n")
+            extension.warn(check.notice)
     if not asked.apply:
         return tables.checks(found)
     wanted = [check.ref for check in found if check.available]
-    return tables.pulls(waiting.wait_for(extension.shell, extension.kit.pull(ref)) for ref in wanted)
+    return tables.pulls(_waited(extension, extension.kit.pull(ref)) for ref in wanted)
 
 
 def _config(extension: Extension, asked: argparse.Namespace) -> Config:

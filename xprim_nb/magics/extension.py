@@ -118,10 +118,14 @@ class Extension:
         finally:
             self._tell_news()
 
+    def warn(self, text: str) -> None:
+        """Have a sentence told when the command has ended, once."""
+        self._news.append(text)
+
     def _hear(self, event: Event) -> None:
         # In the loop's thread: what is printed there lands in whichever cell is running.
         if isinstance(event, TrustNotice):
-            self._news.append(event.message)
+            self.warn(event.message)
 
     def _tell_news(self) -> None:
         news, self._news = self._news, []

@@ -16,6 +16,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import display
 
 from xprim_nb._bridge import Handle
+from xprim_nb.errors import XprimError
 from xprim_nb.magics import faces
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def wait_for(shell: InteractiveShell, handle: Handle[Pulled]) -> Pulled:
 
     Raises:
         KeyboardInterrupt: The cell was interrupted; the pull has stopped, and what it fetched is kept.
-        XprimError: The pull failed.
+        XprimError: The pull failed, or somebody else has cancelled it.
     """
     view = _Display(shell, handle)
     try:
@@ -76,13 +77,18 @@ def wait_for(shell: InteractiveShell, handle: Handle[Pulled]) -> Pulled:
             view.draw()
     except KeyboardInterrupt as stop:
         handle.cancel()  # again, in case the interrupt came while drawing
-        with contextlib.suppress(CancelledError, TimeoutError, Exception):
+        with contextlib.suppress(Exception):  # what became of it is shown below
             handle.result(_CLEANUP_S)
         view.end()
         line = faces.handle_text(handle)
         # IPython shows this instead of the frames between the cell and here, which explain nothing.
         stop._render_traceback_ = lambda: [line]  # type: ignore[attr-defined]  # IPython's hook
         raise
+    except CancelledError as error:
+        view.end()
+        raise XprimError(
+            f"{handle.describe} was stopped.", hint="Run it again: what was fetched is kept."
+        ) from error
     except BaseException:
         view.end()
         raise

@@ -7,7 +7,8 @@ Nothing here knows where models are installed.
               │
               ├─▶ index, trust                      what the registry lists, and whether it changed its story
               └─▶ manifest, paths                   what a model is made of, checked before use
-    publisher ─▶ chunking ─▶ tensors                the writing side
+    publisher ─▶ folder, chunking, objects, naming   the writing side; serving hands it out
+                    └─▶ tensors ─▶ gguf, headers     what lies in a tensor file
 
 Source: spec 1.
 """

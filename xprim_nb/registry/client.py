@@ -191,7 +191,7 @@ class RegistryClient:
 
         _, found = await self._ask(f"manifest {digest[:12]}", verified)
         try:
-            await asyncio.to_thread(write_atomic, path, found.raw)
+            await asyncio.to_thread(write_atomic, path, found.raw, durable=False)  # verified on each read
         except StorageError as error:  # a full or read-only disk: the manifest itself is still good
             _log.warning("a manifest could not be cached", extra={"path": str(path), "why": str(error)})
         return found

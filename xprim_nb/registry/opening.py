@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from xprim_nb.config import Config, mask_url
 from xprim_nb.errors import ConfigError
@@ -66,7 +65,9 @@ def open_source(url: str, config: Config, client: AsyncClientLike | None = None)
         source: Source = http.HttpSource(url, options, client)
         return source
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
-        return DirectorySource(Path(url2pathname(parts.path)))
+        # By name for the same reason: it brings an HTTP client of its own.
+        request = importlib.import_module("urllib.request")
+        return DirectorySource(Path(request.url2pathname(parts.path)))
     if "://" in url:
         raise ConfigError(
             f"The registry URL {mask_url(url)!r} has a scheme that is not supported.",

@@ -224,8 +224,13 @@ class HttpSource:
         sent = {**headers, **self._headers_for(url)}
         asked = client.stream("GET", url, headers=sent, follow_redirects=False)
         async with contextlib.AsyncExitStack() as stack:
-            async with asyncio.timeout(self._options.connect_timeout_s + self._options.stall_timeout_s):
-                response = await stack.enter_async_context(asked)
+            try:
+                async with asyncio.timeout(self._options.connect_timeout_s + self._options.stall_timeout_s):
+                    response = await stack.enter_async_context(asked)
+            except (
+                ValueError
+            ) as error:  # httpx2 follows a redirect in thought, and stumbles over a broken one
+                raise failure(url, error, final=True) from error
             yield response
 
     async def _read_small(self, url: str, response: Any) -> bytes:  # noqa: ANN401  # injected clients have no type

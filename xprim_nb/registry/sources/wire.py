@@ -38,7 +38,9 @@ from xprim_nb.registry.sources.failures import failure
 
 __all__ = ["StopToken", "StoppedError", "Wire", "WireOptions"]
 
-# How long a slow line may take to fill a block until the sink gets what is there: what is shown as progress is true.
+# What is worth a write of its own, and how long a slow line may take for it: what is shown as progress is true. TLS
+# hands out 16 KiB at a time, and a write for each costs half as much again as all the rest.
+_WORTH_BYTES = 64 << 10
 _READ_S = 0.05
 # The body of a redirect is read to keep the connection, unless it is longer than a page of text.
 _DRAIN_BYTES = 64 << 10
@@ -294,7 +296,7 @@ def _hand_on(response: http.client.HTTPResponse, sink: ChunkSink, stop: StopToke
     block = thread_buffer()[: sink.size_bytes - sink.received]
     filled, until = 0, time.monotonic() + _READ_S
     try:
-        while filled < len(block):
+        while filled < min(len(block), _WORTH_BYTES):
             got = _read_once(response, block[filled:], first=first)
             if got == 0:
                 return False
