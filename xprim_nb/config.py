@@ -66,6 +66,8 @@ class Config:
         connect_timeout_s: Longest wait for a connection, in seconds.
         stall_timeout_s: Longest silence on an open connection, in seconds.
         partial_max_age_s: Unfinished pulls idle for longer are pruned, in seconds.
+        has_environment: The environment is applied already; set by `from_env`, so that what is changed afterwards
+            (`--data-dir`, `%xprim config`) wins over it.
 
     Raises:
         ConfigError: A value is out of its range; the message names it.
@@ -85,6 +87,7 @@ class Config:
     connect_timeout_s: float = 10.0
     stall_timeout_s: float = 30.0
     partial_max_age_s: float = 24 * 3600.0
+    has_environment: bool = field(default=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not _APP_NAME.match(self.app_name):
@@ -108,7 +111,7 @@ class Config:
 
     @classmethod
     def from_env(cls, base: Config | None = None, environ: Mapping[str, str] | None = None) -> Config:
-        """The settings with the environment on top.
+        """The settings with the environment on top; as they are when it was applied before.
 
         `<APPNAME>_MODELS_DIR` wins over `data_dir`, as in the original; `XPRIM_MODELS_REGISTRY_URL` (several URLs
         separated by spaces are mirrors) fills an unset `registry_url`; `XPRIM_OFFLINE=1` switches offline mode on.
@@ -117,6 +120,9 @@ class Config:
             ConfigError: A variable has a value that cannot work; the message names the variable.
         """
         config, env = base or cls(), os.environ if environ is None else environ
+        if config.has_environment:
+            return config
+        config = replace(config, has_environment=True)
         upper = config.app_name.upper()
         directory = env.get(f"{upper}_MODELS_DIR") or env.get(re.sub(r"[^A-Z0-9]", "_", upper) + "_MODELS_DIR")
         if directory:
@@ -141,15 +147,14 @@ class Config:
         """The hidden directory inside each installed model, `.xprim`."""
         return f".{self.app_name}"
 
+    def shown(self) -> dict[str, object]:
+        """Every setting by name, secrets masked: what may be printed and logged."""
+        values: dict[str, object] = {item.name: getattr(self, item.name) for item in fields(self) if item.repr}
+        values["registry_url"] = mask_url(self.registry_url) if self.registry_url else None
+        values["mirrors"] = tuple(mask_url(url) for url in self.mirrors)
+        values["headers"] = dict.fromkeys(self.headers, "***")
+        values["proxy"] = mask_url(self.proxy) if self.proxy else None
+        return values
+
     def __repr__(self) -> str:
-        shown = []
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if item.name == "headers":
-                value = dict.fromkeys(value, "***")
-            elif item.name in ("registry_url", "proxy") and value is not None:
-                value = mask_url(value)
-            elif item.name == "mirrors":
-                value = tuple(mask_url(url) for url in value)
-            shown.append(f"{item.name}={value!r}")
-        return f"Config({', '.join(shown)})"
+        return f"Config({', '.join(f'{name}={value!r}' for name, value in self.shown().items())})"

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from xprim_nb._text import format_bytes
 from xprim_nb.refs import ModelRef
 
 __all__ = [
@@ -71,6 +72,14 @@ class PullProgress:
         if self.bytes_total == 0:
             return 1.0 if self.phase == "extracting" else 0.0
         return min(1.0, (self.bytes_completed + self.bytes_in_flight) / self.bytes_total)
+
+    def __str__(self) -> str:
+        if self.waiting_for:
+            return f"waits for {self.waiting_for}"
+        if not self.bytes_total:
+            return "reads the manifest"
+        done = f"{self.fraction:.0%} of {format_bytes(self.bytes_total)}"
+        return f"{done}, {format_bytes(self.speed_bytes_s)}/s" if self.phase == "chunks" else f"{done}, is put in place"
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,9 +146,6 @@ def test_settings_win_over_the_environment(run: Runner, tmp_path: Path) -> None:
     assert run("--offline", "--registry", "http://127.0.0.1:9", "list", "--remote").exit_code == 5
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the manager puts the environment over a config that already has it applied"
-)
 def test_data_dir_wins_over_the_environment(run: Runner, tmp_path: Path) -> None:
     """`--data-dir` is where the model goes, whatever `XPRIM_MODELS_DIR` says."""
     assert run("--data-dir", str(tmp_path / "there"), "pull", "llama/7b", "latest").exit_code == 0

@@ -180,9 +180,6 @@ def test_config_shows_and_changes(shell: InteractiveShell, registry: MadeRegistr
     assert "hunter2" not in text + html
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the manager puts the environment over a config that already has it applied"
-)
 def test_data_dir_can_be_changed(shell: InteractiveShell, tmp_path: Path) -> None:
     """A directory typed into `config` is where models go, whatever the environment says."""
     value_of(shell.run_cell(f"config = %xprim config data_dir={tmp_path / 'there'}"))

@@ -13,6 +13,11 @@ from typing import Any
 import httpx2
 import pytest
 
+from xprim_nb.config import Config
+from xprim_nb.events import Event, EventHub
+from xprim_nb.registry.client import RegistryClient
+from xprim_nb.registry.opening import open_sources
+from xprim_nb.registry.retry import RetryPolicy
 from xprim_nb.registry.sources.http import HttpOptions, HttpSource
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 from xprim_nb.testing.registries import MadeRegistry
@@ -99,3 +104,46 @@ async def open_http(plane: str) -> AsyncIterator[Callable[..., HttpSource]]:
             return source
 
         yield opened
+
+
+@pytest.fixture
+def heard() -> list[Event]:
+    """Every event that a client of `client_for` published."""
+    return []
+
+
+@pytest.fixture
+def waits() -> list[float]:
+    """Seconds that a client of `client_for` would have waited between its tries; none of them has passed."""
+    return []
+
+
+@pytest.fixture
+async def client_for(
+    tmp_path: Path, heard: list[Event], waits: list[float]
+) -> AsyncIterator[Callable[..., RegistryClient]]:
+    """A function from base URLs to a client of them, until the test ends; all clients share one cache directory."""
+
+    async def note(delay_s: float) -> None:
+        waits.append(delay_s)
+
+    async with contextlib.AsyncExitStack() as stack:
+
+        def built(*urls: str, offline: bool = False, tries: int = 3, **settings: Any) -> RegistryClient:
+            hub = EventHub()
+            hub.subscribe(heard.append)
+            sleep = settings.pop("sleep", note)
+            config = Config(registry_url=urls[0], mirrors=urls[1:], **settings)
+            client = RegistryClient(
+                open_sources(config, "/unused"),
+                cache_dir=tmp_path / "cache",
+                metadata_dir=".xprim",
+                policy=RetryPolicy(tries),
+                offline=offline,
+                events=hub,
+                sleep=sleep,
+            )
+            stack.push_async_callback(client.aclose)
+            return client
+
+        yield built

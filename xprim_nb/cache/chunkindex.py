@@ -9,13 +9,14 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from xprim_nb._sqlite import Database
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.store import read_manifest
 from xprim_nb.cache.values import InstalledModel
-from xprim_nb.errors import StorageError
+from xprim_nb.errors import InvalidRefError, StorageError
 from xprim_nb.refs import ModelRef
 from xprim_nb.registry.manifest import VerifiedManifest
 
@@ -61,7 +62,7 @@ class ChunkIndex:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._database = Database(layout.state_file, MIGRATIONS)
-        self._manifest = lru_cache(maxsize=64)(self._read_manifest)
+        self._parsed = lru_cache(maxsize=64)(self._parse)
 
     def reconcile(self, installed: Sequence[InstalledModel]) -> None:
         """Bring the index in line with what is installed."""
@@ -78,35 +79,47 @@ class ChunkIndex:
     def places(self, digests: Iterable[str]) -> dict[str, list[ChunkPlace]]:
         """For each digest that some installed model holds: where."""
         wanted = [bytes.fromhex(digest) for digest in digests]
-        nothing: list[tuple[bytes, str, str, int]] = []
+        nothing: list[tuple[bytes, str, int]] = []
         rows = self._guarded(lambda: self._query(wanted), nothing)
         found: dict[str, list[ChunkPlace]] = {}
-        for digest, ref_text, manifest_hash, number in rows:
-            ref = ModelRef.parse(ref_text)
-            manifest = self._manifest(ref, manifest_hash)
+        manifests: dict[str, VerifiedManifest | None] = {}
+        for digest, ref_text, number in rows:
+            if ref_text not in manifests:
+                manifests[ref_text] = self._manifest(ref_text)
+            manifest = manifests[ref_text]
             # The row may be older than the directory: believe it only where the manifest agrees.
             if manifest is not None and digest.hex() in manifest.manifest.chunks[number : number + 1]:
-                found.setdefault(digest.hex(), []).append(ChunkPlace(ref, manifest, number))
+                place = ChunkPlace(ModelRef.parse(ref_text), manifest, number)
+                found.setdefault(digest.hex(), []).append(place)
         return found
 
     def close(self) -> None:
         """Close the database."""
         self._database.close()
 
-    def _read_manifest(self, ref: ModelRef, _manifest_hash: str) -> VerifiedManifest | None:
+    def _manifest(self, ref_text: str) -> VerifiedManifest | None:
+        """The manifest that lies in the model's directory now."""
         try:
-            return read_manifest(self._layout, self._layout.model_dir(ref))
+            model_dir = self._layout.model_dir(ModelRef.parse(ref_text))
+            found = self._layout.manifest_file(model_dir).stat()
+        except (OSError, InvalidRefError):
+            return None
+        return self._parsed(model_dir, found.st_ino, found.st_mtime_ns)
+
+    def _parse(self, model_dir: Path, *_identity: int) -> VerifiedManifest | None:
+        try:
+            return read_manifest(self._layout, model_dir)
         except StorageError:
             return None
 
-    def _query(self, wanted: Sequence[bytes]) -> list[tuple[bytes, str, str, int]]:
-        rows: list[tuple[bytes, str, str, int]] = []
+    def _query(self, wanted: Sequence[bytes]) -> list[tuple[bytes, str, int]]:
+        rows: list[tuple[bytes, str, int]] = []
         with self._database.reading() as connection:
             for start in range(0, len(wanted), _BATCH):
                 batch = wanted[start : start + _BATCH]
                 marks = ",".join("?" * len(batch))
                 rows += connection.execute(
-                    "SELECT digest, ref, manifest_hash, number FROM chunks JOIN models ON models.id = model_id "
+                    "SELECT digest, ref, number FROM chunks JOIN models ON models.id = model_id "
                     f"WHERE digest IN ({marks}) ORDER BY ref",  # only question marks are put in
                     batch,
                 ).fetchall()
@@ -120,7 +133,7 @@ class ChunkIndex:
         for ref, model in current.items():
             if known.get(ref) == model.manifest_hash:
                 continue
-            manifest = self._read_manifest(model.ref, model.manifest_hash)
+            manifest = self._manifest(ref)
             if manifest is not None:
                 self._insert(model.ref, manifest, model.manifest_hash)
 
@@ -136,7 +149,6 @@ class ChunkIndex:
             )
             rows = ((digest, cursor.lastrowid, number) for digest, number in numbers.items())
             connection.executemany("INSERT INTO chunks (digest, model_id, number) VALUES (?, ?, ?)", rows)
-        self._manifest.cache_clear()
 
     def _delete(self, refs: Sequence[str]) -> None:
         if refs:

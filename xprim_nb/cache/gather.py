@@ -76,6 +76,8 @@ class Gatherer:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(concurrency * _IN_LINE, len(self._todo))):
                     group.create_task(self._work(lanes))
+        except BaseExceptionGroup as several:  # a fault of ours: the first one, as it was raised
+            raise several.exceptions[0] from several
         finally:
             lanes.close()
         if self._failures:

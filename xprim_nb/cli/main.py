@@ -5,7 +5,6 @@ Source: spec 1 §CLI.
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 import click
@@ -15,7 +14,7 @@ from xprim_nb.cli import documents, lab, publishing
 from xprim_nb.cli.boundary import DoorCommand, DoorGroup, pass_session
 from xprim_nb.cli.models import models_group
 from xprim_nb.cli.session import Session
-from xprim_nb.config import Config, mask_url
+from xprim_nb.config import Config
 
 __all__ = ["main", "xprim"]
 
@@ -38,14 +37,8 @@ def show_config(session: Session) -> None:
 
 
 def _shown(config: Config) -> dict[str, Any]:
-    values: dict[str, Any] = {item.name: getattr(config, item.name) for item in fields(config) if item.repr}
-    values["registry_url"] = mask_url(config.registry_url) if config.registry_url else None
-    values["data_dir"] = config.base_dir
-    values["mirrors"] = [mask_url(url) for url in config.mirrors]
-    values["proxy"] = mask_url(config.proxy) if config.proxy else None
-    values["headers"] = dict.fromkeys(config.headers, "***")
-    values["verify"] = config.verify if isinstance(config.verify, bool | str) else "an SSL context"
-    return values
+    verify = config.verify if isinstance(config.verify, bool | str) else "an SSL context"
+    return {**config.shown(), "data_dir": config.base_dir, "verify": verify}
 
 
 for _command in (publishing.publish, publishing.serve, lab.lab, models_group()):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
-from dataclasses import fields
 from datetime import UTC
 from html import escape
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -133,14 +132,13 @@ def _removed_facts(removed: Removed) -> dict[str, str]:
 
 
 def _config_facts(config: Config) -> dict[str, str]:
-    facts = {item.name: str(getattr(config, item.name)) for item in fields(config) if item.repr}
-    facts["registry_url"] = (
-        mask_url(config.registry_url) if config.registry_url else "the embedded demo registry"
-    )
+    shown = config.shown()
+    facts = {name: str(value) for name, value in shown.items()}
+    facts["registry_url"] = str(shown["registry_url"] or "the embedded demo registry")
     facts["mirrors"] = " ".join(map(mask_url, config.mirrors)) or "none"
     facts["data_dir"] = str(config.base_dir)
     facts["headers"] = ", ".join(f"{name}: ***" for name in config.headers) or "none"
-    facts["proxy"] = mask_url(config.proxy) if config.proxy else "the environment's"
+    facts["proxy"] = str(shown["proxy"] or "the environment's")
     return facts
 
 

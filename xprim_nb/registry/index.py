@@ -7,6 +7,7 @@ Source: spec 1 §Wire format (aliases: depth ≤ 8, a loop is an error; unknown 
 
 from __future__ import annotations
 
+import difflib
 import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -89,9 +90,8 @@ class Index:
         """
         found = [each for each in self if (each.ref.group, each.ref.model) == (ref.group, ref.model)]
         if not found:
-            near = sorted(
-                {each.ref.name for each in self if ref.model in each.ref.name or each.ref.model in ref.name}
-            )
+            names = sorted({each.ref.name for each in self})
+            near = difflib.get_close_matches(ref.name, names) or [name for name in names if f"/{ref.model}" in name]
             hint = f"Did you mean {', '.join(near[:5])}?" if near else ""
             raise ModelNotFoundError(f"The registry has no model {ref.name}.", subject=ref.name, hint=hint)
         return found
