@@ -262,7 +262,7 @@ async def test_a_rewritten_version_is_told(
     server: FaultyRegistry, made: MadeRegistry, client_for: ClientFor, heard: list[Event],
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    """An immutable version that names another manifest is an event, a log line and a standing notice; an alias is not."""
+    """An immutable version that names another manifest is an event, a log line and a standing notice."""
     await client_for(server.url).index()
     made.put_entry("group/model v1", {**made.entry("group/model v2")})
     made.put_entry("group/model latest", {**made.entry("group/model v2"), "alias": "v2"})

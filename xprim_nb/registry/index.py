@@ -91,7 +91,8 @@ class Index:
         found = [each for each in self if (each.ref.group, each.ref.model) == (ref.group, ref.model)]
         if not found:
             names = sorted({each.ref.name for each in self})
-            near = difflib.get_close_matches(ref.name, names) or [name for name in names if f"/{ref.model}" in name]
+            same = [name for name in names if f"/{ref.model}" in name]
+            near = list(dict.fromkeys([*same, *difflib.get_close_matches(ref.name, names)]))
             hint = f"Did you mean {', '.join(near[:5])}?" if near else ""
             raise ModelNotFoundError(f"The registry has no model {ref.name}.", subject=ref.name, hint=hint)
         return found
