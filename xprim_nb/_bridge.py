@@ -69,10 +69,11 @@ class LoopThread:
             with asyncio.Runner() as runner:
                 loop = self._loop = runner.get_loop()
                 loop.call_soon(ready.set)
-                with contextlib.suppress(
-                    RuntimeError
-                ):  # stopped before the future completed: that is how it ends
-                    loop.run_forever()
+                while True:
+                    # asyncio lets these two through, once the work's own handle has been told.
+                    with contextlib.suppress(SystemExit, KeyboardInterrupt):
+                        loop.run_forever()
+                        return
 
         self._thread = threading.Thread(target=run, name="xprim-loop", daemon=True)
         self._thread.start()
@@ -163,11 +164,9 @@ class Handle(Generic[_T]):
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
             while True:
-                left = (
-                    _HEARTBEAT_S
-                    if deadline is None
-                    else min(_HEARTBEAT_S, max(0.0, deadline - time.monotonic()))
-                )
+                left = _HEARTBEAT_S
+                if deadline is not None:
+                    left = min(left, max(0.0, deadline - time.monotonic()))
                 with contextlib.suppress(concurrent.futures.TimeoutError):
                     return self._outcome.result(left)
                 if self._outcome.done():  # the work itself raised a TimeoutError
@@ -187,11 +186,8 @@ class Handle(Generic[_T]):
         """
         try:
             self.result(timeout)
-        except (TimeoutError, concurrent.futures.CancelledError):
-            if not self.done or self._outcome.cancelled():
-                raise
-        except Exception:
-            if not self.done:
+        except BaseException as error:
+            if not self.done or self._outcome.cancelled() or self._outcome.exception() is not error:
                 raise
         return self._outcome.exception()
 
@@ -239,9 +235,7 @@ class Handle(Generic[_T]):
         if not self.done:
             progress = self.snapshot()
             return (
-                f"{progress}"
-                if progress is not None
-                else f"running for {time.monotonic() - self._began:.1f} s"
+                f"running for {time.monotonic() - self._began:.1f} s" if progress is None else f"{progress}"
             )
         if self._outcome.cancelled():
             return "cancelled"

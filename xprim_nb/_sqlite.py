@@ -14,6 +14,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from xprim_nb.errors import StorageError
@@ -26,6 +27,15 @@ _log = logging.getLogger("xprim_nb.sqlite")
 _BUSY_TIMEOUT_S = 10.0
 # The switch to WAL takes well under a millisecond.
 _SWITCH_POLL_S = 0.002
+
+
+@dataclass(slots=True)
+class _Opened:
+    """One thread's connection, and the lock that is held while it is in use."""
+
+    connection: sqlite3.Connection
+    generation: int
+    lock: threading.RLock = field(default_factory=threading.RLock)
 
 
 class Database:
@@ -43,31 +53,42 @@ class Database:
         self.path = path
         self._migrations = tuple(migrations)
         self._local = threading.local()
-        self._lock = threading.Lock()
-        self._open: list[sqlite3.Connection] = []
+        self._lock, self._renewing = threading.Lock(), threading.Lock()
+        self._open: list[_Opened] = []
         self._generation = 0
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """One write transaction: committed at the end, rolled back on any exception."""
-        connection = self._connection()
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield connection
-            connection.commit()  # may fail too, and would leave the transaction open
-        except BaseException:
-            connection.rollback()
-            raise
+        with self.reading() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.commit()  # may fail too, and would leave the transaction open
+            except BaseException:
+                connection.rollback()
+                raise
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """The thread's connection, for queries."""
-        yield self._connection()
+        """The thread's connection, for queries; `close` waits until they are done."""
+        while True:
+            opened = self._opened()
+            with opened.lock:
+                if opened.generation == self._generation:
+                    yield opened.connection
+                    return
 
     def begin_anew(self) -> None:
-        """Move the file aside as `<name>.damaged` and start with an empty one."""
-        self.close()
-        with self._lock:
+        """Move the file that this thread found damaged aside as `<name>.damaged` and start with an empty one.
+
+        Several threads find out together: the second leaves the first one's new file alone.
+        """
+        with self._renewing:
+            seen, found = getattr(self._local, "file", None), _identity(self.path)
+            if seen is not None and seen != found:
+                return
+            self.close()
             for suffix in ("-wal", "-shm"):
                 self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
             with contextlib.suppress(FileNotFoundError):
@@ -75,24 +96,29 @@ class Database:
         _log.warning("derived state was unreadable and is rebuilt", extra={"path": str(self.path)})
 
     def close(self) -> None:
-        """Close every thread's connection."""
+        """Close every thread's connection, each when its thread has done with it.
+
+        SQLite takes the whole process down when a connection is closed under a statement of another thread.
+        """
         with self._lock:
             connections, self._open = self._open, []
             self._generation += 1
-        for connection in connections:
-            connection.close()
+        for opened in connections:
+            with opened.lock:
+                opened.connection.close()
 
-    def _connection(self) -> sqlite3.Connection:
-        if getattr(self._local, "generation", None) == self._generation:
-            known: sqlite3.Connection = self._local.connection
+    def _opened(self) -> _Opened:
+        known: _Opened | None = getattr(self._local, "opened", None)
+        if known is not None and known.generation == self._generation:
             return known
         connection = self._connect()
         with self._lock:
-            self._open.append(connection)
-            self._local.connection, self._local.generation = connection, self._generation
-        return connection
+            opened = self._local.opened = _Opened(connection, self._generation)
+            self._open.append(opened)
+        return opened
 
     def _connect(self) -> sqlite3.Connection:
+        self._local.file = _identity(self.path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(
@@ -102,12 +128,13 @@ class Database:
             raise StorageError(f"{self.path} cannot be opened: {error}", subject=str(self.path)) from error
         try:
             _switch_to_wal(connection)
-            # The file is derived: a lost last transaction after a power cut costs a rebuild, an fsync costs every pull.
-            connection.execute("PRAGMA synchronous=NORMAL")
+            # The file is derived: what a power cut leaves of it is believed only where a manifest agrees, an fsync costs every pull.
+            connection.execute("PRAGMA synchronous=OFF")
             self._migrate(connection)
         except BaseException:
             connection.close()
             raise
+        self._local.file = _identity(self.path)  # it may have been created just now
         return connection
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
@@ -134,6 +161,15 @@ class Database:
             connection.rollback()
             raise
         connection.commit()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Tells one file under a name from another; None when there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:

@@ -91,14 +91,17 @@ class Config:
 
     def __post_init__(self) -> None:
         if not _APP_NAME.match(self.app_name):
-            raise ConfigError(f"app_name {self.app_name!r} is not usable as a directory name.", subject="app_name")
+            raise ConfigError(
+                f"app_name {self.app_name!r} is not usable as a directory name.", subject="app_name"
+            )
         if isinstance(self.data_dir, str):
             object.__setattr__(self, "data_dir", Path(self.data_dir))
         if self.registry_url is not None and not isinstance(self.registry_url, str):
             object.__setattr__(self, "registry_url", os.fspath(self.registry_url))
         if not 1 <= self.concurrency <= MAX_CONCURRENCY:
             raise ConfigError(
-                f"concurrency is {self.concurrency}, and must be 1 to {MAX_CONCURRENCY}.", subject="concurrency"
+                f"concurrency is {self.concurrency}, and must be 1 to {MAX_CONCURRENCY}.",
+                subject="concurrency",
             )
         if self.tries < 1:
             raise ConfigError(f"tries is {self.tries}, and must be at least 1.", subject="tries")
@@ -107,7 +110,9 @@ class Config:
                 raise ConfigError(f"{name} is {getattr(self, name)}, and cannot be negative.", subject=name)
         for name in ("connect_timeout_s", "stall_timeout_s"):
             if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}, and must be above 0 seconds.", subject=name)
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}, and must be above 0 seconds.", subject=name
+                )
 
     @classmethod
     def from_env(cls, base: Config | None = None, environ: Mapping[str, str] | None = None) -> Config:
@@ -124,7 +129,9 @@ class Config:
             return config
         config = replace(config, has_environment=True)
         upper = config.app_name.upper()
-        directory = env.get(f"{upper}_MODELS_DIR") or env.get(re.sub(r"[^A-Z0-9]", "_", upper) + "_MODELS_DIR")
+        directory = env.get(f"{upper}_MODELS_DIR") or env.get(
+            re.sub(r"[^A-Z0-9]", "_", upper) + "_MODELS_DIR"
+        )
         if directory:
             config = replace(config, data_dir=Path(directory))
         urls = env.get("XPRIM_MODELS_REGISTRY_URL", "").split()
@@ -149,7 +156,9 @@ class Config:
 
     def shown(self) -> dict[str, object]:
         """Every setting by name, secrets masked: what may be printed and logged."""
-        values: dict[str, object] = {item.name: getattr(self, item.name) for item in fields(self) if item.repr}
+        values: dict[str, object] = {
+            item.name: getattr(self, item.name) for item in fields(self) if item.repr
+        }
         values["registry_url"] = mask_url(self.registry_url) if self.registry_url else None
         values["mirrors"] = tuple(mask_url(url) for url in self.mirrors)
         values["headers"] = dict.fromkeys(self.headers, "***")

@@ -79,7 +79,11 @@ class PullProgress:
         if not self.bytes_total:
             return "reads the manifest"
         done = f"{self.fraction:.0%} of {format_bytes(self.bytes_total)}"
-        return f"{done}, {format_bytes(self.speed_bytes_s)}/s" if self.phase == "chunks" else f"{done}, is put in place"
+        return (
+            f"{done}, {format_bytes(self.speed_bytes_s)}/s"
+            if self.phase == "chunks"
+            else f"{done}, is put in place"
+        )
 
 
 @dataclass(frozen=True, slots=True)

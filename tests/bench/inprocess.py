@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import xprim_nb.registry.sources.http  # noqa: F401  # as in a kernel that has asked a registry before
 from xprim_nb import Config, Manager
 
 from .corpus import REPOSITORY, VERSION

@@ -83,7 +83,9 @@ _HARMS: dict[str, tuple[Callable[[Path], object], bool]] = {
 
 
 @pytest.mark.parametrize("harm", _HARMS)
-async def test_pulls_go_on_whatever_happens_to_the_index(room: Room, server: FaultyRegistry, harm: str) -> None:
+async def test_pulls_go_on_whatever_happens_to_the_index(
+    room: Room, server: FaultyRegistry, harm: str
+) -> None:
     """The index is rebuilt from the manifests where that can be, done without where not; the bytes are right."""
     spoil, found_again = _HARMS[harm]
     room.publish(_MODELS)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,7 +105,7 @@ async def test_a_server_that_asks_to_wait_is_heard(
     at = None if at_s is None else datetime.now(UTC) + timedelta(seconds=at_s)
     server.inject(rate_limited(seconds, at=at), on=what)
     source = open_http(server.url)
-    asked = {
+    asked: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {
         "index": source.index,
         "manifest": lambda: source.document(made.manifest_hash(_REF)),
         "chunk": lambda: source.chunk(sink.digest, sink),
@@ -339,7 +340,11 @@ async def test_cancellation_is_quick_and_seen(
 ) -> None:
     """A cancelled fetch ends at once, wherever it waits; the server sees us leave, and nobody writes any more."""
     loop, arrived = asyncio.get_running_loop(), asyncio.Event()
-    sink = MemorySink(digest, _SIZE, on_write=lambda _: loop.call_soon_threadsafe(arrived.set))
+
+    def note(_: int) -> None:
+        loop.call_soon_threadsafe(arrived.set)
+
+    sink = MemorySink(digest, _SIZE, on_write=note)
     server.inject(fault, on="chunk")
     source = open_http(server.url)
     fetching = asyncio.ensure_future(source.chunk(digest, sink))

@@ -77,8 +77,13 @@ async def test_a_private_authority_is_trusted(
     """A CA bundle, a context, SSL_CERT_FILE or verify=False let documents and chunks through alike."""
     if how == "SSL_CERT_FILE":
         monkeypatch.setenv("SSL_CERT_FILE", bundle)
-    verify = {"path": bundle, "context": trusting, "SSL_CERT_FILE": True, "no": False}[how]
-    source = HttpSource(server.url, HttpOptions(verify=verify))
+    ways: dict[str, bool | str | ssl.SSLContext] = {
+        "path": bundle,
+        "context": trusting,
+        "SSL_CERT_FILE": True,
+        "no": False,
+    }
+    source = HttpSource(server.url, HttpOptions(verify=ways[how]))
     assert (await source.index()).raw
     await source.chunk(sink.digest, sink)
     await source.aclose()
@@ -182,7 +187,11 @@ async def test_cancellation_is_quick(
     """A cancelled fetch over TLS ends at once, and the server sees us leave."""
     loop, arrived = asyncio.get_running_loop(), asyncio.Event()
     digest = made.chunks(_REF)[0]
-    sink = MemorySink(digest, _SIZE, on_write=lambda _: loop.call_soon_threadsafe(arrived.set))
+
+    def note(_: int) -> None:
+        loop.call_soon_threadsafe(arrived.set)
+
+    sink = MemorySink(digest, _SIZE, on_write=note)
     server.inject(Stall(100_000), on="chunk")
     fetching = asyncio.ensure_future(open_http(server.url, verify=trusting).chunk(digest, sink))
     await arrived.wait()

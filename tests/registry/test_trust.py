@@ -26,10 +26,10 @@ def index(digest: str, *, alias: bool = False) -> Index:
 
 def told(*digests: str, alias: bool = False) -> list[list[str]]:
     """The kinds of news after each of these, offered one after the other."""
-    memory, kinds = Memory.empty(), []
+    memory, kinds = Memory.empty(), list[list[str]]()
     for digest in digests:
         memory, news = memory.after(index(digest, alias=alias))
-        kinds.append([each.kind for each in news])
+        kinds.append([str(each.kind) for each in news])
     return kinds
 
 

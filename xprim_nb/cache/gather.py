@@ -1,10 +1,12 @@
-"""Bring the chunks of one pull together: a few workers, each taking the next chunk that is still missing.
+"""Bring the chunks of one pull together: a few threads, each taking the next chunk that is still missing.
 
     1. On this machine: copied, hashed on the way.
     2. Being fetched by another pull: put off, and looked for again a little later.
     3. Otherwise claimed and fetched; the claim is dropped by the system if we die.
+    4. What a thread cannot finish by itself goes to the event loop: another try, a mirror, an injected client.
 
-A failure lets the chunks in flight finish, so that nothing fetched is thrown away, and is raised then.
+Between two chunks a thread asks nobody: on a loaded machine the event loop takes milliseconds to answer. A failure lets
+the chunks in flight finish, so that nothing fetched is thrown away, and is raised then.
 
 Source: spec 1 §Pull, step 5 ("chunks they share are fetched once").
 """
@@ -14,25 +16,42 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from typing import NamedTuple
 
 from xprim_nb._files import PathLock
 from xprim_nb._hashing import Digest
 from xprim_nb._threads import Lanes, settled
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.local import LocalChunks
-from xprim_nb.cache.partial import ChunkWriter, Partial
+from xprim_nb.cache.partial import AbandonedError, ChunkWriter, Partial
 from xprim_nb.cache.progress import Meter
 from xprim_nb.cache.reflink import reflink_files
-from xprim_nb.errors import XprimError
+from xprim_nb.errors import HashMismatchError, NetworkError, RegistryError, XprimError
 from xprim_nb.registry.client import RegistryClient
+from xprim_nb.registry.sources.stopping import StoppedError, StopToken
 
 __all__ = ["Gatherer"]
 
 _log = logging.getLogger("xprim_nb.cache")
 
 _ELSEWHERE_POLL_S = 0.1
-# Chunks claimed for each one being fetched: the next stands ready at the thread when one ends.
-_IN_LINE = 2
+# A cancelled thread ends within milliseconds, but for one that is connecting: it is left behind, and writes nothing.
+_ENDING_S = 1.0
+
+
+class _Turn(NamedTuple):
+    """One chunk in hand."""
+
+    digest: Digest
+    writer: ChunkWriter
+    claim: PathLock
+
+
+class _Pause(NamedTuple):
+    """Why a thread came back: a chunk for the event loop, or (no turn) one that another pull is fetching."""
+
+    turn: _Turn | None = None
+    failed: XprimError | None = None
 
 
 class Gatherer:
@@ -53,6 +72,7 @@ class Gatherer:
         self._partial, self._local, self._meter = partial, local, meter
         self._todo: deque[Digest] = deque()
         self._failures: list[XprimError] = []
+        self._writers: set[ChunkWriter] = set()
 
     async def run(self, concurrency: int) -> None:
         """Return when every chunk is verified and in place.
@@ -74,7 +94,7 @@ class Gatherer:
         lanes = Lanes(concurrency)
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(min(concurrency * _IN_LINE, len(self._todo))):
+                for _ in range(min(concurrency, len(self._todo))):
                     group.create_task(self._work(lanes))
         except BaseExceptionGroup as several:  # a fault of ours: the first one, as it was raised
             raise several.exceptions[0] from several
@@ -85,40 +105,94 @@ class Gatherer:
 
     async def _work(self, lanes: Lanes) -> None:
         while self._todo and not self._failures:
-            digest = self._todo.popleft()
             try:
-                done = await self._gather(digest, lanes)
+                pause = await self._in_a_thread(lanes)
+                if pause is None:
+                    return
+                if pause.turn is not None:
+                    await self._finish(pause.turn, pause.failed, lanes)  # 4
+                    continue
             except XprimError as error:
                 self._failures.append(error)
                 return
-            if not done:
-                self._todo.append(digest)
-                self._meter.waiting_for = "another pull that fetches the same bytes"
-                await asyncio.sleep(_ELSEWHERE_POLL_S)
-                await settled(self._local.refresh)
+            self._meter.waiting_for = "another pull that fetches the same bytes"
+            await asyncio.sleep(_ELSEWHERE_POLL_S)
+            await settled(self._local.refresh)
 
-    async def _gather(self, digest: Digest, lanes: Lanes) -> bool:
-        """False when another pull is fetching the chunk right now."""
-        claim = PathLock(self._layout.chunk_lock(digest))
-        with self._partial.writer(digest) as writer, self._meter.watching(writer):
+    async def _in_a_thread(self, lanes: Lanes) -> _Pause | None:
+        stop = StopToken()
+        running = asyncio.wrap_future(lanes.threads.submit(self._take_turns, stop))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            stop.stop()
+            for writer in tuple(self._writers):
+                writer.abandon()
+            lanes.close()  # who still stands in line has nothing to do any more
+            await asyncio.wait([running], timeout=_ENDING_S)
+            if running.done() and not running.cancelled():
+                running.exception()  # retrieved: the cancellation is what the caller hears
+            raise
+
+    def _take_turns(self, stop: StopToken) -> _Pause | None:
+        """Runs in a thread: one chunk after another, until none is left or one needs the event loop."""
+        while not self._failures and not stop.stopped:
             try:
-                source = await settled(self._copy_or_claim, digest, writer, claim)
-                if source is not None:  # 1
-                    self._meter.count(digest, "local", source)
-                    return True
-                if not claim.held:  # 2
-                    return False
-                self._meter.waiting_for = ""
-                with self._meter.fetching(writer):
-                    self._meter.retries += await self._client.chunk(digest, writer, lanes)  # 3
-                self._meter.count(digest, "network")
-                return True
+                digest = self._todo.popleft()
+            except IndexError:
+                return None
+            turn = self._begin(digest)
+            pause = None
+            try:
+                pause = self._take(turn, stop)
+            except (StoppedError, AbandonedError):
+                return None
             finally:
-                claim.release(forget=True)
+                if pause is None or pause.turn is None or stop.stopped:
+                    self._end(turn)
+            if pause is not None:
+                return pause
+        return None
 
-    def _copy_or_claim(self, digest: Digest, writer: ChunkWriter, claim: PathLock) -> str | None:
-        """Copy the chunk from this machine and name the place; else try to claim it."""
-        source = self._local.copy(digest, writer)
-        if source is None and claim.try_acquire():
-            source = self._local.copy(digest, writer)  # its last owner may have finished it just before
-        return source
+    def _take(self, turn: _Turn, stop: StopToken) -> _Pause | None:
+        source = self._local.copy(turn.digest, turn.writer)
+        if source is None and turn.claim.try_acquire():
+            source = self._local.copy(
+                turn.digest, turn.writer
+            )  # its last owner may have finished it just before
+        if source is not None:  # 1
+            self._meter.count(turn.digest, "local", source)
+            return None
+        if not turn.claim.held:  # 2
+            self._todo.append(turn.digest)
+            return _Pause()
+        self._meter.waiting_for = ""
+        try:
+            with self._meter.fetching(turn.writer):
+                if not self._client.read_chunk(turn.digest, turn.writer, stop):
+                    return _Pause(turn)
+        except (NetworkError, HashMismatchError, RegistryError) as error:
+            return _Pause(turn, error)
+        self._meter.count(turn.digest, "network")  # 3
+        return None
+
+    async def _finish(self, turn: _Turn, failed: XprimError | None, lanes: Lanes) -> None:
+        """A chunk that a thread could not fetch by itself."""
+        try:
+            with self._meter.fetching(turn.writer):
+                self._meter.retried(await self._client.chunk(turn.digest, turn.writer, lanes, failed=failed))
+            self._meter.count(turn.digest, "network")
+        finally:
+            self._end(turn)
+
+    def _begin(self, digest: Digest) -> _Turn:
+        turn = _Turn(digest, self._partial.writer(digest), PathLock(self._layout.chunk_lock(digest)))
+        self._writers.add(turn.writer)
+        self._meter.watch(turn.writer)
+        return turn
+
+    def _end(self, turn: _Turn) -> None:
+        self._meter.unwatch(turn.writer)
+        self._writers.discard(turn.writer)
+        turn.writer.close()
+        turn.claim.release(forget=True)

@@ -15,8 +15,6 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from xprim_nb._files import (
     preallocate,
@@ -29,7 +27,7 @@ from xprim_nb._hashing import Digest, is_digest, read_range
 from xprim_nb.errors import HashMismatchError, XprimError
 from xprim_nb.registry.manifest import Manifest, Segment, VerifiedManifest
 
-__all__ = ["ChunkWriter", "Partial", "hash_segments", "journal_digests", "journal_size"]
+__all__ = ["AbandonedError", "ChunkWriter", "Partial", "hash_segments", "journal_digests", "journal_size"]
 
 _log = logging.getLogger("xprim_nb.cache")
 
@@ -199,13 +197,17 @@ class Partial:
         return True
 
 
+class AbandonedError(Exception):
+    """The pull was cancelled while a thread still had bytes to write."""
+
+
 class ChunkWriter:
     """Hashes one chunk and writes it to its place or places as it arrives. Used by one thread at a time.
 
     Its last byte lists it, if it is right, before the thread that brought it takes the next chunk: a kill costs what is
     in flight and no more.
 
-    A context manager: it keeps a few files open until left.
+    It keeps a few files open until `close`.
     """
 
     def __init__(self, partial: Partial, digest: Digest) -> None:
@@ -220,13 +222,11 @@ class ChunkWriter:
         self._places = [list(manifest.segments(index)) for index in indices]
         self._hash = hashlib.sha256()
         self._open: dict[int, int] = {}
+        self._lock = threading.Lock()
+        self._abandoned = False
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close the files. Called by the thread that wrote, or when none writes any more."""
         while self._open:
             os.close(self._open.popitem()[1])
 
@@ -236,7 +236,19 @@ class ChunkWriter:
         Raises:
             StorageError: The disk refused.
             HashMismatchError: There are more bytes than the chunk has.
+            AbandonedError: `abandon` was called.
         """
+        with self._lock:
+            if self._abandoned:
+                raise AbandonedError
+            self._take(block)
+
+    def abandon(self) -> None:
+        """Take no more: after this has returned nothing is written or listed, whoever still tries."""
+        with self._lock:
+            self._abandoned = True
+
+    def _take(self, block: memoryview) -> None:
         if self.received + len(block) > self.size_bytes:
             raise HashMismatchError(
                 f"Chunk {self.digest} is longer than {self.size_bytes} bytes.", subject=self.digest

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -31,7 +32,7 @@ _LAST_CALL_S = 1.0
 
 
 class Meter:
-    """The counters of one pull. Changed on the event loop only; chunk writers count in their own threads."""
+    """The counters of one pull. Thread-safe."""
 
     def __init__(self, ref: ModelRef) -> None:
         self.ref = ref
@@ -39,6 +40,7 @@ class Meter:
         self.waiting_for = ""
         self.retries = 0
         self.reflinked = 0
+        self._lock = threading.Lock()
         self._began = self._speed_at = time.monotonic()
         self._manifest: Manifest | None = None
         self._active: set[ChunkWriter] = set()
@@ -62,33 +64,46 @@ class Meter:
         """One distinct chunk is verified and in place; `kind` is `present`, `local` or `network`."""
         assert self._manifest is not None, "begin comes first"
         indices = self._manifest.distinct[digest]  # type: ignore[index]  # Digest is a str, checked by the manifest
-        self._chunks[kind] += 1
-        self._bytes[kind] += self._manifest.sizes[indices[0]] * len(indices)
-        if model:
-            self._models[model] += 1
+        with self._lock:
+            self._chunks[kind] += 1
+            self._bytes[kind] += self._manifest.sizes[indices[0]] * len(indices)
+            if model:
+                self._models[model] += 1
 
-    @contextlib.contextmanager
-    def watching(self, writer: ChunkWriter) -> Iterator[None]:
-        """Count a writer's bytes as in flight while inside."""
-        self._active.add(writer)
-        self._file = writer.current_file
-        try:
-            yield
-        finally:
+    def watch(self, writer: ChunkWriter) -> None:
+        """Count a writer's bytes as in flight from now on."""
+        with self._lock:
+            self._active.add(writer)
+            self._file = writer.current_file
+
+    def unwatch(self, writer: ChunkWriter) -> None:
+        """The writer has done what it could."""
+        with self._lock:
             self._active.discard(writer)
             self._written += writer.total_written
 
     @contextlib.contextmanager
     def fetching(self, writer: ChunkWriter) -> Iterator[None]:
         """Count what a writer receives while inside as coming over the network."""
-        self._fetching[writer] = writer.total_received
+        with self._lock:
+            self._fetching[writer] = writer.total_received
         try:
             yield
         finally:
-            self._network += writer.total_received - self._fetching.pop(writer)
+            with self._lock:
+                self._network += writer.total_received - self._fetching.pop(writer)
+
+    def retried(self, count: int) -> None:
+        """So many tries failed before a good one."""
+        with self._lock:
+            self.retries += count
 
     def snapshot(self) -> PullProgress:
         """The counters now."""
+        with self._lock:
+            return self._snapshot()
+
+    def _snapshot(self) -> PullProgress:
         total = self._manifest.total_size if self._manifest else 0
         done = self._bytes.total()
         left = total - done

@@ -78,12 +78,16 @@ def _same_file(place: ChunkPlace, chunks: list[Digest], size: int) -> str | None
 
 
 def _share(source: Path, target: Path, size_bytes: int) -> bool | None:
-    """True when the target now shares the source's blocks, None when there is no such source, False when it cannot be."""
+    """True when the target now shares the source's blocks, None when there is no such source, False when none can be."""
     try:
-        source_fd = os.open(source, os.O_RDONLY)
+        source_fd = os.open(source, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe is not waited for
     except OSError:
         return None
     try:
+        if (
+            os.fstat(source_fd).st_size < size_bytes
+        ):  # refused (EINVAL), as if the file system could not share at all
+            return None
         with storage_errors(target, "sharing a file"):
             target_fd = os.open(target, os.O_RDWR)
             try:

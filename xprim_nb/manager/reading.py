@@ -132,8 +132,8 @@ class Reading:
             NetworkError, OfflineError, RegistryError: See `list_remote`.
         """
         answer = await self._client.index()
-        found = set(answer.index.versions(ModelRef(group, model)))
-        return RemoteListing.of(answer).keeping(lambda each: each in found)
+        found = {each.ref for each in answer.index.versions(ModelRef(group, model))}
+        return RemoteListing.of(answer).keeping(lambda each: each.ref in found)
 
     @at_home
     async def get_remote(self, ref: ModelRef | str) -> RemoteModel:

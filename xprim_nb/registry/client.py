@@ -33,7 +33,8 @@ from xprim_nb.registry.index import Index, parse_index
 from xprim_nb.registry.indexcache import CachedIndex, IndexCache
 from xprim_nb.registry.manifest import VerifiedManifest, parse_manifest
 from xprim_nb.registry.retry import RetryPolicy, gravest, is_final
-from xprim_nb.registry.sources import ChunkSink, Document, Source
+from xprim_nb.registry.sources import BlockingSource, ChunkSink, Document, Source
+from xprim_nb.registry.sources.stopping import StopToken
 from xprim_nb.registry.trust import Memory
 
 __all__ = ["IndexAnswer", "RegistryClient", "VerifyingSink"]
@@ -196,8 +197,44 @@ class RegistryClient:
             _log.warning("a manifest could not be cached", extra={"path": str(path), "why": str(error)})
         return found
 
-    async def chunk(self, digest: str, sink: VerifyingSink, lanes: Lanes | None = None) -> int:
+    def read_chunk(self, digest: str, sink: VerifyingSink, stop: StopToken) -> bool:
+        """Fill the sink from the first source in the calling thread, trying once.
+
+        For threads that take one chunk after another; what goes wrong is handed to `chunk`.
+
+        Returns:
+            False when that source cannot be read this way; nothing was tried.
+
+        Raises:
+            NetworkError, HashMismatchError, RegistryError: The try failed; a restarted sink after wrong bytes.
+            StoppedError: `stop` was called.
+        """
+        source = self._sources[0] if self._sources else None
+        if not isinstance(source, BlockingSource) or not source.blocks:
+            return False
+        try:
+            source.read_chunk(digest, sink, stop)
+            sink.verify()
+        except HashMismatchError:
+            stop.restart(sink)
+            raise
+        return True
+
+    async def chunk(
+        self,
+        digest: str,
+        sink: VerifyingSink,
+        lanes: Lanes | None = None,
+        *,
+        failed: XprimError | None = None,
+    ) -> int:
         """Fill the sink with the chunk's verified bytes, in one of `lanes` when given.
+
+        Args:
+            digest: The chunk.
+            sink: What takes it.
+            lanes: How many transfers may run at once.
+            failed: How `read_chunk` failed: that was the first source's first try.
 
         Returns:
             How many tries failed before the good one.
@@ -211,6 +248,8 @@ class RegistryClient:
         async def filled(source: Source) -> None:
             nonlocal tries
             tries += 1
+            if failed is not None and tries == 1:
+                raise failed
             try:
                 await source.chunk(digest, sink, lanes)
                 sink.verify()

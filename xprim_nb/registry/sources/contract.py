@@ -6,12 +6,13 @@ Source: spec 1 §Client.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from xprim_nb._threads import Lanes
 from xprim_nb.errors import NetworkError, StalledError
+from xprim_nb.registry.sources.stopping import StopToken
 
-__all__ = ["ChunkSink", "Document", "Source", "SourceError", "SourceStalledError"]
+__all__ = ["BlockingSource", "ChunkSink", "Document", "Source", "SourceError", "SourceStalledError"]
 
 
 class SourceError(NetworkError):
@@ -137,4 +138,23 @@ class Source(Protocol):
 
     async def aclose(self) -> None:
         """Close connections. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class BlockingSource(Protocol):
+    """A source that a thread can read by itself, chunk after chunk, without asking the event loop in between."""
+
+    @property
+    def blocks(self) -> bool:
+        """True when `read_chunk` can be used with the settings in force."""
+        ...
+
+    def read_chunk(self, digest: str, sink: ChunkSink, stop: StopToken) -> None:
+        """See `Source.chunk`; blocks the calling thread.
+
+        Raises:
+            SourceError, HashMismatchError: See `Source.chunk`.
+            StoppedError: `stop` was called.
+        """
         ...

@@ -13,6 +13,7 @@ from xprim_nb._threads import Lanes, settled_in
 from xprim_nb.errors import HashMismatchError, RegistryError, XprimError
 from xprim_nb.registry.manifest import MAX_DOCUMENT_BYTES
 from xprim_nb.registry.sources.contract import ChunkSink, Document, SourceError
+from xprim_nb.registry.sources.stopping import StopToken
 
 __all__ = ["DirectorySource"]
 
@@ -50,6 +51,15 @@ class DirectorySource:
         # The sink must not be written to after this has raised, and a local read is soon over.
         work = functools.partial(self._copy, self._object(digest), sink)
         await settled_in(lanes.threads if lanes is not None else None, work)
+
+    @property
+    def blocks(self) -> bool:
+        """True: a directory is read by the thread that wants its bytes."""
+        return True
+
+    def read_chunk(self, digest: str, sink: ChunkSink, stop: StopToken) -> None:
+        """See `BlockingSource.read_chunk`."""
+        self._copy(self._object(digest), sink, stop)
 
     async def aclose(self) -> None:
         """Nothing is held open."""
@@ -92,7 +102,7 @@ class DirectorySource:
             raise SourceError(f"{path} is not a plain file.", subject=str(path), retryable=False)
         return fd
 
-    def _copy(self, path: Path, sink: ChunkSink) -> None:
+    def _copy(self, path: Path, sink: ChunkSink, stop: StopToken | None = None) -> None:
         fd = self._open(path)
         try:
             size = os.fstat(fd).st_size
@@ -100,7 +110,8 @@ class DirectorySource:
                 raise HashMismatchError(
                     f"{path} has {size} bytes, the manifest says {sink.size_bytes}.", subject=path.name
                 )
-            read_range(fd, sink.received, sink.size_bytes - sink.received, sink.write)
+            take = sink.write if stop is None else functools.partial(stop.deliver, sink)
+            read_range(fd, sink.received, sink.size_bytes - sink.received, take)
         except XprimError:  # ours, or the sink's: a StorageError is an OSError too
             raise
         except OSError as error:

@@ -107,6 +107,7 @@ class HttpSource:
         self._injected = client
         self._own: dict[str, httpx2.AsyncClient] = {}
         self._lanes: Lanes | None = None
+        self._proxies: dict[tuple[str, str, int], str] = {}
         self._wire = Wire(
             WireOptions(
                 headers_for=self._headers_for,
@@ -146,11 +147,20 @@ class HttpSource:
         if sink.received == sink.size_bytes:  # there is no range behind the last byte
             return
         lanes = lanes or self._own_lanes()
-        if self._injected is None and urlsplit(self._proxy_for(url)).scheme in ("", "http"):
+        if self.blocks:
             await self._chunk_by_wire(url, sink, lanes)
         else:
             async with lanes.turn:
                 await self._chunk_by_client(url, sink)
+
+    @property
+    def blocks(self) -> bool:
+        """False when an injected client carries the chunks, or a proxy that only httpx2 can use."""
+        return self._injected is None and urlsplit(self._proxy_for(self._base)).scheme in ("", "http")
+
+    def read_chunk(self, digest: str, sink: ChunkSink, stop: StopToken) -> None:
+        """See `BlockingSource.read_chunk`."""
+        self._wire.fetch(self._object(digest), sink, stop)
 
     async def aclose(self) -> None:
         """Close the own connections. Idempotent."""
@@ -297,8 +307,15 @@ class HttpSource:
         return self._headers if origin(url) == origin(self._base) else {}
 
     def _proxy_for(self, url: str) -> str:
+        """The proxy for a URL; the environment is asked once for each origin."""
         if self._options.proxy is not None:
             return self._options.proxy
+        place = origin(url)
+        if place not in self._proxies:
+            self._proxies[place] = self._environment_proxy(url)
+        return self._proxies[place]
+
+    def _environment_proxy(self, url: str) -> str:
         parts = urlsplit(url)
         known = urllib.request.getproxies()
         proxy = known.get(parts.scheme) or known.get("all") or ""

@@ -11,19 +11,15 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.client
-import io
 import re
-import socket
 import ssl
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from xprim_nb._hashing import thread_buffer
 from xprim_nb.errors import XprimError
 from xprim_nb.registry.sources.answers import (
     MAX_REDIRECTS,
@@ -33,77 +29,19 @@ from xprim_nb.registry.sources.answers import (
     request_headers,
     shown_url,
 )
+from xprim_nb.registry.sources.bodies import read_body
 from xprim_nb.registry.sources.contract import ChunkSink, SourceError
 from xprim_nb.registry.sources.failures import failure
+from xprim_nb.registry.sources.stopping import StoppedError, StopToken
 
 __all__ = ["StopToken", "StoppedError", "Wire", "WireOptions"]
 
-# What is worth a write of its own, and how long a slow line may take for it: what is shown as progress is true. TLS
-# hands out 16 KiB at a time, and a write for each costs half as much again as all the rest.
-_WORTH_BYTES = 64 << 10
-_READ_S = 0.05
 # The body of a redirect is read to keep the connection, unless it is longer than a page of text.
 _DRAIN_BYTES = 64 << 10
 # How a connection looks that the server closed while it was idle; with TLS it may be told in two more ways.
 _STALE = (ConnectionError, http.client.BadStatusLine, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 # http.client tells a refused CONNECT in words only.
 _TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (\d{3})\b")
-
-
-class StoppedError(Exception):
-    """The transfer was stopped from outside."""
-
-
-class StopToken:
-    """Stops a blocking transfer from another thread. After `stop` returns, the sink is not written to any more."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._sock: socket.socket | None = None
-        self.stopped = False
-
-    def stop(self) -> None:
-        """End the transfer now: a read that waits returns at once."""
-        with self._lock:
-            self.stopped = True
-            if self._sock is not None:
-                with contextlib.suppress(OSError):
-                    # The base class's method: SSLSocket.shutdown would drop the TLS state under the reading thread.
-                    socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
-
-    def watch(self, sock: socket.socket | None) -> None:
-        """Name the socket that `stop` shuts down.
-
-        Raises:
-            StoppedError: It was stopped already.
-        """
-        with self._lock:
-            self._sock = sock
-            if self.stopped:
-                raise StoppedError
-
-    def deliver(self, sink: ChunkSink, block: memoryview) -> None:
-        """Write to the sink unless stopped.
-
-        Raises:
-            StoppedError: It was stopped.
-        """
-        with self._lock:
-            if self.stopped:
-                raise StoppedError
-            sink.write(block)
-
-    def restart(self, sink: ChunkSink) -> None:
-        """Let the sink forget what it took unless stopped.
-
-        Raises:
-            StoppedError: It was stopped.
-        """
-        with self._lock:
-            if self.stopped:
-                raise StoppedError
-            if sink.received:
-                sink.restart()
 
 
 class _Place(NamedTuple):
@@ -151,7 +89,7 @@ class Wire:
         """
         stop.watch(None)
         for _ in range(MAX_REDIRECTS + 1):
-            with self._exchange(url, request_headers(sink.received), stop) as response:
+            with self._exchange(url, request_headers(sink.received), stop) as (connection, response):
                 answered = {name.lower(): value for name, value in response.getheaders()}
                 target = redirect_target(url, response.status, answered)
                 if target is not None:
@@ -162,7 +100,7 @@ class Wire:
                 if body is None or body.restart:
                     stop.restart(sink)
                 if body is not None:
-                    _read_body(response, url, sink, stop)
+                    read_body(response, connection.sock, url, sink, stop)
                     return
         raise SourceError(f"{shown_url(url)} redirects in circles.", subject=shown_url(url), retryable=False)
 
@@ -178,14 +116,14 @@ class Wire:
     @contextlib.contextmanager
     def _exchange(
         self, url: str, headers: Mapping[str, str], stop: StopToken
-    ) -> Iterator[http.client.HTTPResponse]:
+    ) -> Iterator[tuple[http.client.HTTPConnection, http.client.HTTPResponse]]:
         """One request and its response; the connection is kept when the body was read to its end."""
         place = self._place(url)
         connection: http.client.HTTPConnection | None = None
         response: http.client.HTTPResponse | None = None
         try:
             connection, response = self._ask(place, url, headers, stop)
-            yield response
+            yield connection, response
             stop.watch(None)
             if response.isclosed() and not response.will_close:
                 with self._lock:
@@ -272,60 +210,6 @@ class Wire:
             connection.close()
             raise
         return connection
-
-
-def _read_body(response: http.client.HTTPResponse, url: str, sink: ChunkSink, stop: StopToken) -> None:
-    first = True
-    while sink.received < sink.size_bytes:
-        if not _hand_on(response, sink, stop, first=first):
-            raise SourceError(
-                f"{shown_url(url)} broke off after {sink.received} of {sink.size_bytes} bytes.",
-                subject=shown_url(url),
-            )
-        first = False
-    # A body that goes on, or has no end of its own, is left unread: its connection is not used again.
-    if response.chunked:
-        with contextlib.suppress(OSError, http.client.HTTPException):  # the chunk is whole without its end
-            response.read(1)
-    elif response.length == 0:
-        response.close()
-
-
-def _hand_on(response: http.client.HTTPResponse, sink: ChunkSink, stop: StopToken, *, first: bool) -> bool:
-    """Give the sink a block, or what of it comes within `_READ_S`, or before an error; False at the body's end."""
-    block = thread_buffer()[: sink.size_bytes - sink.received]
-    filled, until = 0, time.monotonic() + _READ_S
-    try:
-        while filled < min(len(block), _WORTH_BYTES):
-            got = _read_once(response, block[filled:], first=first)
-            if got == 0:
-                return False
-            filled, first = filled + got, False
-            if time.monotonic() >= until:
-                break
-        return True
-    finally:
-        if filled:
-            stop.deliver(sink, block[:filled])
-
-
-def _read_once(response: http.client.HTTPResponse, block: memoryview, *, first: bool) -> int:
-    """One read from the socket, straight into the block; 0 at the end of the body.
-
-    `HTTPResponse.readinto` would read on until the block is full, and lose what it has when the line breaks.
-    """
-    if response.isclosed():
-        return 0
-    if first or response.chunked:  # what came with the head lies in the response's own buffer
-        data = response.read1(min(len(block), io.DEFAULT_BUFFER_SIZE) if first else len(block))
-        block[: len(data)] = data
-        return len(data)
-    if response.length is not None:
-        block = block[: response.length]
-    got = response.fp.raw.readinto(block) or 0
-    if response.length is not None:
-        response.length -= got
-    return got
 
 
 def _proxy_credentials(proxy: str) -> dict[str, str]:
