@@ -128,7 +128,7 @@ class Database:
             raise StorageError(f"{self.path} cannot be opened: {error}", subject=str(self.path)) from error
         try:
             _switch_to_wal(connection)
-            # The file is derived: what a power cut leaves of it is believed only where a manifest agrees, an fsync costs every pull.
+            # What a power cut leaves of it is believed only where a manifest agrees; an fsync would cost every pull.
             connection.execute("PRAGMA synchronous=OFF")
             self._migrate(connection)
         except BaseException:

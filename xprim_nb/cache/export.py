@@ -57,7 +57,7 @@ def export(layout: Layout, store: Store, refs: Sequence[ModelRef], to: Path, kno
         verified = store.manifest_of(model)
         if verified.digest != model.manifest_hash:
             notes.append(
-                f"{model.ref}: its manifest was re-encoded by another client, and is exported as {verified.digest[:12]}."
+                f"{model.ref}: another client re-encoded its manifest, which is exported as {verified.digest[:12]}."
             )
         new = _write_chunks(model, verified, to / "data")
         chunks, written = chunks + new[0], written + new[1]

@@ -167,7 +167,7 @@ async def telling(
         assert callback is not None
         try:
             await asyncio.to_thread(callback, snapshot)
-        except Exception:
+        except Exception:  # noqa: BLE001  # somebody else's code: logged, and the pull goes on
             _log.exception("a progress callback failed", extra={"ref": str(meter.ref)})
 
     def tell() -> None:

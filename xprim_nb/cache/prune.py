@@ -11,12 +11,11 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
 
-from xprim_nb._files import PathLock, remove_tree
+from xprim_nb._files import PathLock, remove_tree, storage_errors
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.values import Pruned
 from xprim_nb.errors import StorageError
@@ -25,6 +24,9 @@ __all__ = ["prune"]
 
 _log = logging.getLogger("xprim_nb.cache")
 
+# Temporary files live for milliseconds, those of chunks as long as their transfer, which ends when it stalls.
+_WRITING_S = 3600.0
+
 
 def prune(layout: Layout, *, idle_s: float = 0.0) -> Pruned:
     """Remove leftovers that nobody touched for `idle_s` seconds and nobody works on.
@@ -32,49 +34,76 @@ def prune(layout: Layout, *, idle_s: float = 0.0) -> Pruned:
     Raises:
         StorageError: The disk refused.
     """
-    freed, gone, in_use = 0, [], []
-    for partial in _children(layout.partials):
-        if _idle_for(partial) < idle_s:
-            continue
-        lock = PathLock(layout.partial_lock(partial.name))
-        if not lock.try_acquire():
-            in_use.append(partial.name)
-            continue
-        try:
-            freed += _size(partial)
-            remove_tree(partial)
-            gone.append(partial.name)
-        finally:
-            lock.release(forget=True)
-    claimed = _named_by_intents(layout)
-    for leftover in (*_children(layout.trash), *_children(layout.chunks)):
-        if _idle_for(leftover) >= idle_s and leftover.name not in claimed:
-            freed += _size(leftover)
-            if leftover.is_dir():
-                remove_tree(leftover)
-            else:
-                leftover.unlink(missing_ok=True)
-    _forget_idle_locks(layout)
+    with storage_errors(layout.cache, "pruning"):
+        partials = _children(layout.partials)
+        leftovers = [*_children(layout.trash), *_children(layout.chunks)]
+        # Read after the listing: what somebody moved there before it is named by now, what comes later was not seen.
+        claimed = _named_by_intents(layout)
+        freed, gone, in_use = 0, [], []
+        for path in (path for path in partials if _is_litter(path, idle_s) and path.name not in claimed):
+            lock = PathLock(layout.partial_lock(path.name))
+            if not lock.try_acquire():
+                in_use.append(path.name)
+                continue
+            try:
+                freed += _removed(path)
+                gone.append(path.name)
+            finally:
+                lock.release()
+        for path in leftovers:
+            if _is_litter(path, idle_s) and path.name not in claimed:
+                freed += _removed(path)
+        for path in _temporaries(layout):
+            if _is_litter(path, idle_s):
+                freed += _removed(path)
+        _forget_idle_locks(layout)
     return Pruned(tuple(sorted(gone)), freed, tuple(sorted(in_use)))
 
 
-def _children(folder: Path) -> Iterator[Path]:
-    with contextlib.suppress(FileNotFoundError):
-        yield from sorted(folder.iterdir())
+def _children(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _temporaries(layout: Layout) -> list[Path]:
+    """Half-written files of killed processes."""
+    folders = (layout.base, layout.intents, layout.manifests, layout.cache / "index")
+    return [path for folder in folders for path in _children(folder) if _is_temporary(path)]
+
+
+def _is_temporary(path: Path) -> bool:
+    return path.name.startswith(".") and path.name.endswith(".tmp")
+
+
+def _is_litter(path: Path, idle_s: float) -> bool:
+    """True when nobody touched it for long enough; its writer may still be at work on a temporary file."""
+    return _idle_for(path) >= (max(idle_s, _WRITING_S) if _is_temporary(path) else idle_s)
+
+
+def _removed(path: Path) -> int:
+    """Remove a file or a tree, and tell its bytes on disk."""
+    size = _size(path)
+    if path.is_dir() and not path.is_symlink():
+        remove_tree(path)
+    else:
+        path.unlink(missing_ok=True)
+    return size
 
 
 def _idle_for(path: Path) -> float:
     newest = 0.0
     for each in (path, path / "verified", path / "tree"):
         with contextlib.suppress(OSError):
-            newest = max(newest, each.stat().st_mtime)
+            newest = max(newest, each.lstat().st_mtime)
     return time.time() - newest
 
 
 def _size(path: Path) -> int:
     """Bytes on disk, sparse parts not counted."""
-    if path.is_file():
-        return path.stat().st_size
+    if path.is_symlink() or not path.is_dir():
+        return path.lstat().st_size if os.path.lexists(path) else 0
     total = 0
     for folder, _, files in os.walk(path):
         for name in files:
@@ -85,10 +114,12 @@ def _size(path: Path) -> int:
 
 
 def _named_by_intents(layout: Layout) -> set[str]:
+    """Names of the trees in the trash and of the unfinished pulls that a swap or removal still has to do with."""
     names = set()
-    for path in _children(layout.intents):
+    for path in layout.intents.glob("*.json"):
         try:
-            names.add(Path(orjson.loads(path.read_bytes())["out"]).name)
+            intent = orjson.loads(path.read_bytes())
+            names |= {Path(intent["out"]).name, Path(intent["tree"]).parent.name}
         except (OSError, ValueError, KeyError, TypeError):
             _log.debug("an intent is unreadable", extra={"path": str(path)})
     return names

@@ -260,8 +260,9 @@ class Puller:
     def _whole_in_place(
         self, ref: ModelRef, verified: VerifiedManifest, offer: _Offer, meter: Meter
     ) -> InstalledModel | None:
-        """The model, when its directory holds exactly this manifest's bytes already: only its name was missing,
-        or a forced pull found nothing wrong.
+        """The model, when its directory holds exactly this manifest's bytes already.
+
+        Only its name was missing then, or a forced pull found nothing wrong.
         """
         directory = self._layout.model_dir(ref)
         if manifest_digest(self._layout, directory) != verified.digest or not is_whole(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +38,7 @@ from xprim_nb.cache.values import (
     Removed,
 )
 from xprim_nb.config import Config, mask_url
+from xprim_nb.errors import StorageError
 from xprim_nb.events import EventHub, PullProgress
 from xprim_nb.logs import LogBridge, Logger
 from xprim_nb.manager.reading import Reading, at_home
@@ -46,6 +48,8 @@ from xprim_nb.registry.opening import AsyncClientLike, open_sources
 from xprim_nb.registry.retry import RetryPolicy
 
 __all__ = ["Manager"]
+
+_log = logging.getLogger("xprim_nb.manager")
 
 
 class Manager(Reading):
@@ -149,7 +153,10 @@ class Manager(Reading):
         wanted = self.config.concurrency if concurrency is None else concurrency
         pulled = await self._puller.pull(parsed, force=force, concurrency=wanted, progress=progress)
         if pulled.status != "already_installed":
-            await settled(prune_leftovers, self._layout, idle_s=self.config.partial_max_age_s)
+            try:
+                await settled(prune_leftovers, self._layout, idle_s=self.config.partial_max_age_s)
+            except StorageError as error:  # the model is installed all the same
+                _log.warning("leftovers could not be pruned: %s", error.message)
         return pulled
 
     @at_home

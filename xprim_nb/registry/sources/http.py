@@ -13,7 +13,6 @@ import contextlib
 import functools
 import re
 import ssl
-import urllib.request
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -40,6 +39,7 @@ from xprim_nb.registry.sources.answers import (
 )
 from xprim_nb.registry.sources.contract import ChunkSink, Document, SourceError
 from xprim_nb.registry.sources.failures import failure
+from xprim_nb.registry.sources.proxies import ProxyChoice
 from xprim_nb.registry.sources.wire import StopToken, Wire, WireOptions
 
 __all__ = ["AsyncClientLike", "HttpOptions", "HttpSource"]
@@ -107,7 +107,7 @@ class HttpSource:
         self._injected = client
         self._own: dict[str, httpx2.AsyncClient] = {}
         self._lanes: Lanes | None = None
-        self._proxies: dict[tuple[str, str, int], str] = {}
+        self._proxy_for = ProxyChoice(self._options.proxy)
         self._wire = Wire(
             WireOptions(
                 headers_for=self._headers_for,
@@ -305,24 +305,6 @@ class HttpSource:
     def _headers_for(self, url: str) -> Mapping[str, str]:
         """Credentials stay with the registry's own origin, whatever it redirects to."""
         return self._headers if origin(url) == origin(self._base) else {}
-
-    def _proxy_for(self, url: str) -> str:
-        """The proxy for a URL; the environment is asked once for each origin."""
-        if self._options.proxy is not None:
-            return self._options.proxy
-        place = origin(url)
-        if place not in self._proxies:
-            self._proxies[place] = self._environment_proxy(url)
-        return self._proxies[place]
-
-    def _environment_proxy(self, url: str) -> str:
-        parts = urlsplit(url)
-        known = urllib.request.getproxies()
-        proxy = known.get(parts.scheme) or known.get("all") or ""
-        names = (parts.hostname or "", parts.netloc.rpartition("@")[2])  # NO_PROXY may name a port, too
-        if not proxy or any(map(urllib.request.proxy_bypass, names)):
-            return ""
-        return proxy if "://" in proxy else f"http://{proxy}"
 
     @functools.cached_property
     def _context(self) -> ssl.SSLContext:
