@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import ssl
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import pytest_socket
+import trustme
 
 from xprim_nb import Config, Manager
-from xprim_nb.errors import ConfigError, ModelNotFoundError, NetworkError, NotInstalledError
+from xprim_nb.errors import ConfigError, ModelNotFoundError, NetworkError, NotInstalledError, OfflineError
 from xprim_nb.testing.faults import Stall
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 from xprim_nb.testing.registries import MadeRegistry, make_registry, random_bytes
@@ -189,3 +193,40 @@ async def test_two_loggers_do_not_disturb_each_other(
     await second.__aexit__(None, None, None)
     assert any("a try failed" in told for told in loggers[1].told)
     assert not any("a try failed" in told for told in loggers[0].told)
+
+
+async def test_offline_everything_known_is_answered(
+    config: Config, server: FaultyRegistry, made: MadeRegistry
+) -> None:
+    """Offline, with every socket forbidden: what is installed is used, what is listed is shown, the rest is refused."""
+    make_registry(made.root, {"group/other v1": {"b": b"y"}})
+    async with Manager(config) as manager:
+        await manager.pull(_REF)
+        await manager.list_remote()
+    server.forget_requests()
+    async with Manager(replace(config, offline=True)) as manager:
+        pytest_socket.disable_socket(allow_unix_socket=True)
+        assert (await manager.pull(_REF)).status == "already_installed"
+        assert len(await manager.list_installed()) == 1
+        listing = await manager.list_remote()
+        assert (len(listing), listing.stale, listing.why_stale) == (2, True, "offline mode is on")
+        for refused in (manager.pull("group/other v1"), manager.check_update(_REF), manager.check_updates()):
+            with pytest.raises(OfflineError):
+                await refused
+    assert server.requests == []
+
+
+async def test_a_private_authority_is_a_setting(made: MadeRegistry, tmp_path: Path) -> None:
+    """A registry behind TLS of a private authority is pulled from with `Config(verify=…)`, and refused without."""
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    with FaultyRegistry(made.root, tls=context, require_header=("x-token", "secret")) as server:
+        config = Config(registry_url=server.url, data_dir=tmp_path / "models", headers={"X-Token": "secret"})
+        async with Manager(config) as manager:
+            with pytest.raises(NetworkError, match="certificate") as caught:
+                await manager.pull(_REF)
+            assert "verify" in caught.value.hint
+        async with Manager(replace(config, verify=str(tmp_path / "ca.pem"))) as manager:
+            assert (await manager.pull(_REF)).status == "installed"
+        assert server.count("chunk") == 4

@@ -264,7 +264,7 @@ def test_an_injected_logger_hears_with_fields_and_without_secrets(
     server.inject(Drop(1000), on="chunk")
     with caplog.at_level(logging.DEBUG, "xprim_nb"):
         kit.pull(_REF).result(20)
-    kit.close()
+        kit.close()
     tries = [fields for msg, fields in logger.told if msg == "a try failed"]
     assert [str(fields["what"]).split()[0] for fields in tries] == ["the", "chunk"]
     assert all(str(server.port) in str(fields["source"]) and fields["why"] for fields in tries)

@@ -66,18 +66,30 @@ class LoopThread:
         self._pid = os.getpid()
 
         def run() -> None:
-            with asyncio.Runner() as runner:
-                loop = self._loop = runner.get_loop()
+            # Not asyncio.Runner: it starts a thread to end, which an interpreter that is ending refuses (Python 3.12).
+            loop = self._loop = asyncio.new_event_loop()
+            with contextlib.closing(loop):
                 loop.call_soon(ready.set)
-                while True:
+                stopped = False
+                while not stopped:
                     # asyncio lets these two through, once the work's own handle has been told.
                     with contextlib.suppress(SystemExit, KeyboardInterrupt):
                         loop.run_forever()
-                        return
+                        stopped = True
+                loop.run_until_complete(_wind_up())
 
         self._thread = threading.Thread(target=run, name="xprim-loop", daemon=True)
         self._thread.start()
         ready.wait()
+
+
+async def _wind_up() -> None:
+    """Cancel everything else on this loop, and return when it has cleaned up."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_asyncgens()
 
 
 _home = LoopThread()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.verify import wrong_chunks
@@ -19,7 +22,7 @@ from xprim_nb.refs import ModelRef
 from xprim_nb.registry.manifest import Manifest, parse_manifest
 from xprim_nb.testing.registries import MadeRegistry, make_registry, random_bytes
 
-__all__ = ["CHUNK", "Room", "blocks", "listing", "require_sound"]
+__all__ = ["CHUNK", "Room", "Worker", "blocks", "listing", "require_sound"]
 
 # Small enough that a model of fifty chunks takes milliseconds.
 CHUNK = 1000
@@ -150,3 +153,54 @@ def require_sound(base: Path, expected: Mapping[str, Mapping[str, bytes]] | None
             assert {name: (root / name).read_bytes() for name in files} == dict(files)
     assert list(layout.intents.glob("*.json")) == [], "an operation is left half done"
     assert list(layout.trash.glob("*")) == [], "a tree is left on its way out"
+
+
+_PULL_WORKER = Path(__file__).with_name("pull_worker.py")
+
+
+class Worker:
+    """A `pull_worker.py` at work. A context manager: leaving kills it if it still runs.
+
+    Args:
+        room: Whose base and registry.
+        orders: Verbs and refs, in turn.
+        concurrency: Chunks at once.
+    """
+
+    def __init__(self, room: Room, *orders: str, concurrency: int = 4) -> None:
+        arguments = [sys.executable, str(_PULL_WORKER), str(room.base), room.url, str(concurrency), *orders]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+    def go_on(self) -> None:
+        """Answer a `wait`."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def next(self) -> dict[str, Any]:
+        """The next document it prints. Blocks the thread: coroutines use `to_thread`."""
+        assert self.process.stdout is not None
+        found: dict[str, Any] = json.loads(self.process.stdout.readline() or "{}")
+        return found
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        self.process.kill()
+        self.process.wait()
+
+    def finish(self) -> list[dict[str, Any]]:
+        """All it still prints, after it has ended well."""
+        out, err = self.process.communicate(timeout=25)
+        assert self.process.returncode == 0, err
+        return [json.loads(line) for line in out.splitlines()]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.kill()
+        self.process.communicate()

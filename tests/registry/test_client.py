@@ -54,6 +54,7 @@ async def test_an_unchanged_index_costs_one_small_request(
             "group/model v2",
         ]
         assert (answer.stale, answer.age_s, answer.source) == (False, 0.0, server.url)
+    await asyncio.to_thread(server.wait_for, 3, done=True)
     assert [(request.status, request.bytes_sent > 0) for request in server.requests] == [
         (200, True),
         (304, False),

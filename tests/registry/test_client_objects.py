@@ -178,6 +178,7 @@ async def test_a_broken_chunk_is_resumed_in_the_next_try(
         "bytes=100000-",
         "bytes=250000-",
     ]
+    await asyncio.to_thread(server.wait_for, 3, "chunk", done=True)
     assert server.bytes_sent("chunk") == _SIZE
     assert [event.attempt for event in heard if isinstance(event, FetchRetried)] == [2, 3]
 
@@ -257,6 +258,7 @@ async def test_a_mirror_goes_on_where_the_registry_broke_off(
     await client_for(server.url, mirror.url).chunk(sink.digest, sink)
     assert sink.complete
     assert mirror.requests[0].headers["range"] == "bytes=300000-"
+    await asyncio.to_thread(mirror.wait_for, 1, done=True)
     assert mirror.bytes_sent() == _SIZE - 300_000
 
 

@@ -141,6 +141,7 @@ async def test_a_broken_body_goes_on_where_it_broke(
     assert sink.complete
     assert sink.restarts == 0
     assert server.requests[1].headers.get("range") == (f"bytes={after}-" if after else None)
+    await asyncio.to_thread(server.wait_for, 2, "chunk", done=True)
     assert server.bytes_sent("chunk") == _SIZE
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,6 +100,7 @@ async def test_a_redirected_chunk_is_resumed(
     await open_http(server.url).chunk(digest, sink)
     assert sink.complete
     assert elsewhere.requests[0].headers["range"] == "bytes=60000-"
+    await asyncio.to_thread(elsewhere.wait_for, 1, done=True)
     assert elsewhere.bytes_sent() == 40_000
 
 

@@ -226,6 +226,7 @@ async def test_last_modified_is_used_without_an_etag(
     second = await source.index(first.etag, first.last_modified)
     assert second.raw is None
     assert server.requests[-1].headers["if-modified-since"] == first.last_modified
+    await asyncio.to_thread(server.wait_for, 2, done=True)
     assert server.requests[-1].bytes_sent == 0
 
 

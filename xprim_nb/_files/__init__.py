@@ -7,6 +7,7 @@ Source: STYLE rule 10; spec 1 §Disk layout, §Pull.
 """
 
 from xprim_nb._files.blocks import clone_file, preallocate, start_writeback, write_at
+from xprim_nb._files.claims import Claim
 from xprim_nb._files.durable import (
     free_bytes,
     make_dirs,
@@ -21,6 +22,7 @@ from xprim_nb._files.locks import PathLock, locked
 from xprim_nb._files.swap import exchange_dirs, move_dir
 
 __all__ = [
+    "Claim",
     "PathLock",
     "clone_file",
     "exchange_dirs",

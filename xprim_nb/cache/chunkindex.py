@@ -69,8 +69,9 @@ class ChunkIndex:
         self._guarded(lambda: self._reconcile(installed), None)
 
     def add(self, ref: ModelRef, manifest: VerifiedManifest) -> None:
-        """Index a model that is, or is about to be, in place."""
-        self._guarded(lambda: self._insert(ref, manifest), None)
+        """Index a model that is, or is about to be, in place; at no cost when it is indexed already."""
+        if self._guarded(lambda: self._known().get(str(ref)), None) != manifest.digest:
+            self._guarded(lambda: self._insert(ref, manifest), None)
 
     def remove(self, ref: ModelRef) -> None:
         """Forget a model."""
@@ -125,9 +126,12 @@ class ChunkIndex:
                 ).fetchall()
         return rows
 
-    def _reconcile(self, installed: Sequence[InstalledModel]) -> None:
+    def _known(self) -> dict[str, str]:
         with self._database.reading() as connection:
-            known = dict(connection.execute("SELECT ref, manifest_hash FROM models").fetchall())
+            return dict(connection.execute("SELECT ref, manifest_hash FROM models").fetchall())
+
+    def _reconcile(self, installed: Sequence[InstalledModel]) -> None:
+        known = self._known()
         current = {str(model.ref): model for model in installed}
         self._delete([ref for ref in known if ref not in current])
         for ref, model in current.items():

@@ -7,6 +7,7 @@ Source: spec 1 §Manager (`export`); research pull §5 ("the cache is a registry
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +17,13 @@ from xprim_nb.cache.loose import LooseChunk
 from xprim_nb.cache.partial import hash_segments
 from xprim_nb.cache.store import Store
 from xprim_nb.cache.values import Exported, InstalledModel
-from xprim_nb.errors import ConfigError, HashMismatchError, VersionNotFoundError
+from xprim_nb.errors import (
+    ConfigError,
+    HashMismatchError,
+    InvalidRefError,
+    NotInstalledError,
+    VersionNotFoundError,
+)
 from xprim_nb.refs import ModelRef
 from xprim_nb.registry.index import Index, RemoteModel
 from xprim_nb.registry.manifest import VerifiedManifest
@@ -70,7 +77,9 @@ def _matching(store: Store, ref: ModelRef) -> list[InstalledModel]:
     if ref.version:
         return [store.get(ref)]
     found = [model for model in store.list() if model.ref.name == ref.name]
-    return found or [store.get(ref)]
+    if not found:
+        raise NotInstalledError(f"No version of {ref.name} is installed.", subject=ref.name)
+    return found
 
 
 def _write_chunks(model: InstalledModel, verified: VerifiedManifest, data: Path) -> tuple[int, int]:
@@ -101,8 +110,9 @@ def _write_chunks(model: InstalledModel, verified: VerifiedManifest, data: Path)
 def _name(model: InstalledModel, verified: VerifiedManifest, to: Path, known: Index | None) -> None:
     ref, aliases = model.ref, []
     resolved = model.extra.get("resolved_version")
-    if isinstance(resolved, str) and resolved != ref.version:
-        ref, aliases = ref.with_version(resolved), [model.ref]
+    if isinstance(resolved, str) and resolved not in ("", ref.version):
+        with contextlib.suppress(InvalidRefError):  # anybody can write into registry.json
+            ref, aliases = ref.with_version(resolved), [model.ref]
     remote = _remote(known, ref, verified.digest)
     metadata = dict(remote.metadata) if remote is not None else None
     name_version(to, ref, verified.digest, verified.manifest.total_size, aliases=aliases, metadata=metadata)

@@ -18,7 +18,7 @@ import logging
 from collections import deque
 from typing import NamedTuple
 
-from xprim_nb._files import PathLock
+from xprim_nb._files import Claim
 from xprim_nb._hashing import Digest
 from xprim_nb._threads import Lanes, settled
 from xprim_nb.cache.layout import Layout
@@ -44,7 +44,7 @@ class _Turn(NamedTuple):
 
     digest: Digest
     writer: ChunkWriter
-    claim: PathLock
+    claim: Claim
 
 
 class _Pause(NamedTuple):
@@ -157,9 +157,8 @@ class Gatherer:
     def _take(self, turn: _Turn, stop: StopToken) -> _Pause | None:
         source = self._local.copy(turn.digest, turn.writer)
         if source is None and turn.claim.try_acquire():
-            source = self._local.copy(
-                turn.digest, turn.writer
-            )  # its last owner may have finished it just before
+            self._local.look_again(turn.digest)  # its last owner may have finished it just before
+            source = self._local.copy(turn.digest, turn.writer)
         if source is not None:  # 1
             self._meter.count(turn.digest, "local", source)
             return None
@@ -186,7 +185,7 @@ class Gatherer:
             self._end(turn)
 
     def _begin(self, digest: Digest) -> _Turn:
-        turn = _Turn(digest, self._partial.writer(digest), PathLock(self._layout.chunk_lock(digest)))
+        turn = _Turn(digest, self._partial.writer(digest), Claim(self._layout.chunk_lock(digest)))
         self._writers.add(turn.writer)
         self._meter.watch(turn.writer)
         return turn
@@ -195,4 +194,4 @@ class Gatherer:
         self._meter.unwatch(turn.writer)
         self._writers.discard(turn.writer)
         turn.writer.close()
-        turn.claim.release(forget=True)
+        turn.claim.release()

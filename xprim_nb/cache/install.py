@@ -242,6 +242,7 @@ class Installer:
             if os.path.lexists(tree):
                 move_dir(tree, out)
         model = self._store.record(ref, verified, intent.extra)  # 4
+        self._index.add(ref, verified)  # again, if somebody took it out because it had no name yet
         kept = retire(self._layout, ref, out)  # 5
         drop_list()
         self._forget(path)  # 6

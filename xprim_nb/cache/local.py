@@ -67,6 +67,10 @@ class LocalChunks:
         except OSError:
             self.loose = set()
 
+    def look_again(self, digest: Digest) -> None:
+        """The same for one chunk, before it is fetched: who had it claimed may have installed it meanwhile."""
+        self.places.update(self._index.places([digest]))
+
     def source_of(self, digest: Digest) -> str | None:
         """The name of the nearest place that should hold the chunk; None when only the network can have it."""
         if self.places.get(digest):

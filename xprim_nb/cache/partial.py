@@ -121,6 +121,7 @@ class Partial:
             # Nothing here need survive a power cut: the tree is made durable as a whole before it gets its name.
             self.tree.mkdir(parents=True, exist_ok=True)
             os.utime(self.directory)  # idle time counts from here
+            self._drop_strangers()
             for file in self.manifest.files:
                 path = self.tree / file.path
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,6 +136,17 @@ class Partial:
             listed = "".join(f"{digest}\n" for digest in sorted(self.present))
             write_atomic(journal, listed.encode(), durable=False)
             self._journal = os.open(journal, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
+
+    def _drop_strangers(self) -> None:
+        """Delete what is no file of the model: it would be installed with it, and a link would be written through."""
+        expected = {file.path for file in self.manifest.files}
+        for folder, folders, files in os.walk(self.tree):
+            for name in (*folders, *files):
+                path = Path(folder, name)
+                if path.is_symlink() or (
+                    name in files and path.relative_to(self.tree).as_posix() not in expected
+                ):
+                    path.unlink()
 
     def writer(self, digest: Digest) -> ChunkWriter:
         """A sink that puts one chunk in all its places."""

@@ -7,18 +7,19 @@ Source: spec 1 §Manager (`peek`); research pull §5 ("peek").
 
 from __future__ import annotations
 
-import asyncio
+import hashlib
 import os
 from bisect import bisect_right
 from pathlib import Path
 
 from xprim_nb._files import storage_errors
-from xprim_nb._hashing import Digest
+from xprim_nb._hashing import Digest, read_range
 from xprim_nb._threads import settled
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.local import LocalChunks
 from xprim_nb.cache.loose import LooseChunk
 from xprim_nb.cache.values import Peeked
+from xprim_nb.errors import StorageError
 from xprim_nb.refs import ModelRef
 from xprim_nb.registry.client import RegistryClient
 from xprim_nb.registry.manifest import Manifest, VerifiedManifest
@@ -68,52 +69,99 @@ async def peek_remote(
         HeaderError: A file is no well-formed tensor file.
         NetworkError, HashMismatchError, StorageError: A chunk could not be had.
     """
-    reader = _ChunkReader(verified.manifest, layout, client, local)
+    reader = _ChunkReader(verified.manifest, layout.chunks)
     files: dict[str, TensorFile] = {}
+    fetched = 0
     for number, file in enumerate(verified.manifest.files):
-        if not file.path.endswith(_SUFFIXES):
-            continue
-        found = await asyncio.to_thread(parse_tensor_file, reader.of_file(number), file.size, file.path)
-        if found is not None:
-            files[file.path] = found
-    return Peeked(ref, verified.digest, verified.manifest.total_size, files, reader.bytes_read)
+        while file.path.endswith(_SUFFIXES):
+            try:
+                found = await settled(parse_tensor_file, reader.of_file(number), file.size, file.path)
+            except _MissingChunkError as missing:
+                # From the beginning again when it is there: headers are small, and no thread waits for the loop.
+                fetched += await _bring(reader, missing, client, local)
+                continue
+            if found is not None:
+                files[file.path] = found
+            break
+    return Peeked(ref, verified.digest, verified.manifest.total_size, files, fetched)
+
+
+async def _bring(
+    reader: _ChunkReader, missing: _MissingChunkError, client: RegistryClient, local: LocalChunks
+) -> int:
+    """Put a chunk among the loose ones; bytes fetched for it."""
+    fetched = 0
+    if not await settled(reader.verify, missing.number):
+        with LooseChunk(reader.directory, missing.digest, missing.size_bytes) as sink:
+            if await settled(local.copy, missing.digest, sink) is None:
+                await client.chunk(missing.digest, sink)
+                fetched = missing.size_bytes
+            await settled(sink.keep)
+        reader.believe(missing.number)
+    return fetched
+
+
+class _MissingChunkError(Exception):
+    """A header cannot be read on before this chunk is there."""
+
+    def __init__(self, number: int, digest: Digest, size_bytes: int) -> None:
+        super().__init__(digest)
+        self.number, self.digest, self.size_bytes = number, digest, size_bytes
 
 
 class _ChunkReader:
-    """Reads a model's files through its chunks, fetching each once. Made on the loop, read from threads."""
+    """Reads a model's files through loose chunks, each verified once. Used by one thread at a time."""
 
-    def __init__(
-        self, manifest: Manifest, layout: Layout, client: RegistryClient, local: LocalChunks
-    ) -> None:
-        self._manifest, self._layout = manifest, layout
-        self._client, self._local = client, local
-        self._loop = asyncio.get_running_loop()
-        self.bytes_read = 0
+    def __init__(self, manifest: Manifest, directory: Path) -> None:
+        self.directory = directory
+        self._manifest = manifest
+        self._right: set[int] = set()
 
     def of_file(self, number: int) -> _FileReader:
         return _FileReader(self, self._manifest.file_starts[number], self._manifest.files[number].size)
 
-    def read(self, position: int, length: int) -> bytes:
-        """At most `length` bytes of the stream from `position`, none past the end of that chunk."""
-        number = bisect_right(self._manifest.chunk_starts, position) - 1
-        digest = Digest(self._manifest.chunks[number])
-        begin = position - self._manifest.chunk_starts[number]
-        length = min(length, self._manifest.sizes[number] - begin)
-        path = self._layout.chunks / digest
-        if not path.is_file() or path.stat().st_size != self._manifest.sizes[number]:
-            asyncio.run_coroutine_threadsafe(
-                self._fetch(digest, self._manifest.sizes[number]), self._loop
-            ).result()
-        with storage_errors(path, "reading"), path.open("rb") as file:
-            file.seek(begin)
-            return file.read(length)
+    def verify(self, number: int) -> bool:
+        """True when the chunk lies there already, left by another peek or by the original client."""
+        found = hashlib.sha256()
+        try:
+            fd = os.open(self._path(number), os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            try:
+                read_range(fd, 0, self._manifest.sizes[number], found.update)
+                whole = os.fstat(fd).st_size == self._manifest.sizes[number]
+            finally:
+                os.close(fd)
+        except OSError:  # not there, or not to be read
+            return False
+        if whole and found.hexdigest() == self._manifest.chunks[number]:
+            self._right.add(number)
+        return number in self._right
 
-    async def _fetch(self, digest: Digest, size_bytes: int) -> None:
-        with LooseChunk(self._layout.chunks, digest, size_bytes) as sink:
-            if await settled(self._local.copy, digest, sink) is None:
-                await self._client.chunk(digest, sink)
-                self.bytes_read += size_bytes
-            await settled(sink.keep)
+    def believe(self, number: int) -> None:
+        """The chunk was verified while it was written."""
+        self._right.add(number)
+
+    def read(self, position: int, length: int) -> bytes:
+        """At most `length` bytes of the stream from `position`, none past the end of that chunk.
+
+        Raises:
+            _MissingChunkError: They are not here.
+        """
+        number = bisect_right(self._manifest.chunk_starts, position) - 1
+        begin, size = position - self._manifest.chunk_starts[number], self._manifest.sizes[number]
+        if number not in self._right:
+            raise _MissingChunkError(number, Digest(self._manifest.chunks[number]), size)
+        try:
+            with storage_errors(self._path(number), "reading"), self._path(number).open("rb") as file:
+                file.seek(begin)
+                return file.read(min(length, size - begin))
+        except StorageError:
+            if self._path(number).exists():
+                raise
+            self._right.discard(number)  # somebody pruned it
+            raise _MissingChunkError(number, Digest(self._manifest.chunks[number]), size) from None
+
+    def _path(self, number: int) -> Path:
+        return self.directory / self._manifest.chunks[number]
 
 
 class _FileReader:

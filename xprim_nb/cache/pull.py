@@ -13,6 +13,7 @@ Source: spec 1 §Pull.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Callable
@@ -34,7 +35,7 @@ from xprim_nb.cache.store import Store, manifest_digest
 from xprim_nb.cache.values import InstalledModel, Pulled, PullPlan, PullStatus, Receipt
 from xprim_nb.cache.verify import is_whole
 from xprim_nb.config import MAX_CONCURRENCY
-from xprim_nb.errors import ConfigError, ModelNotFoundError, NetworkError
+from xprim_nb.errors import ConfigError, ModelNotFoundError, NetworkError, StorageError
 from xprim_nb.events import EventHub, ModelInstalled, PullProgress
 from xprim_nb.refs import ModelRef
 from xprim_nb.registry.client import RegistryClient
@@ -96,7 +97,7 @@ class Puller:
         if installed is not None and installed.manifest_hash == offer.manifest_hash and not force:
             verified = await settled(self._store.manifest_of, installed)
             return already_installed(installed, verified, free_bytes(self._layout.base))
-        verified = await self._client.manifest(offer.manifest_hash)
+        verified = await self._manifest(offer, installed)
         partial = Partial(self._layout.partials / verified.digest, verified)
         await settled(partial.recall)
         local = await settled(self._local, verified)
@@ -127,7 +128,7 @@ class Puller:
             found = await settled(self._store.find, ref)
             if found is not None and found.manifest_hash == offer.manifest_hash and not force:  # 2
                 return Pulled(ref, "already_installed", found, meter.receipt(), offer.checked, offer.warnings)
-            verified = await self._client.manifest(offer.manifest_hash)  # 3
+            verified = await self._manifest(offer, found)  # 3
 
             def waits() -> None:
                 meter.waiting_for = f"another process that works on {ref}"
@@ -209,6 +210,15 @@ class Puller:
             if found is not None:
                 return _Offer(found.manifest_hash, ref.version, checked=False, warnings=tuple(warnings))
         return _Offer(model.manifest_hash, model.alias_of or ref.version, not answer.stale, tuple(warnings))
+
+    async def _manifest(self, offer: _Offer, installed: InstalledModel | None) -> VerifiedManifest:
+        """Decision 3; what is installed knows its own, also where the cache was emptied and nobody can be asked."""
+        if installed is not None and installed.manifest_hash == offer.manifest_hash:
+            with contextlib.suppress(StorageError):  # damaged: the registry has it
+                own = await settled(self._store.manifest_of, installed)
+                if own.digest == offer.manifest_hash:
+                    return own
+        return await self._client.manifest(offer.manifest_hash)
 
     def _local(self, verified: VerifiedManifest) -> LocalChunks:
         self._index.reconcile(self._store.list())
