@@ -9,6 +9,7 @@ operation comes to its end. Prints how many points were tried. Forking is safe h
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import shutil
 import sys
@@ -20,8 +21,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import xprim_nb.cache.install as install_module
-from tests.cache.rooms import CHUNK, Room, blocks, listing, require_sound
-from xprim_nb.cache.local import LocalChunks
+from tests.cache.rooms import Room, blocks, listing, require_sound
 from xprim_nb.cache.verify import wrong_chunks
 from xprim_nb.manager import Manager
 from xprim_nb.registry.manifest import parse_manifest
@@ -44,7 +44,7 @@ class _Countdown:
         sys.addaudithook(self._heard)
         for name in ("write", "pwrite"):
             setattr(os, name, self._counted(getattr(os, name)))
-        os.fsync = lambda fd: None  # type: ignore[assignment]  # a killed process loses nothing it wrote
+        setattr(os, "fsync", lambda fd: None)  # noqa: B010  # a killed process loses nothing it wrote
         install_module.exchange_dirs = self._counted(install_module.exchange_dirs)
 
     def _counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -56,11 +56,11 @@ class _Countdown:
 
     def _heard(self, event: str, args: tuple[Any, ...]) -> None:
         if event == "open":
-            path, mode, flags = args
+            path, _, flags = args
             if not str(path).startswith(self._root) or not flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
                 return
             self._tick()
-            if flags & os.O_TRUNC and os.path.exists(path):  # the moment between truncating and writing
+            if flags & os.O_TRUNC and Path(path).exists():  # the moment between truncating and writing
                 self._tick(lambda: os.truncate(path, 0))
         elif event in ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.utime"):
             if (
@@ -108,7 +108,7 @@ class _Matrix:
             shutil.rmtree(self.room.base, ignore_errors=True)
             shutil.copytree(self.template, self.room.base)
             self.fetched.write_text("")
-            status = _in_child(lambda: self._killed_at(point))
+            status = _in_child(functools.partial(self._killed_at, point))
             if status not in (0, _KILLED):
                 raise SystemExit(f"point {point}: the operation failed by itself ({status})")
             if _in_child(self._look_after):
@@ -132,7 +132,7 @@ class _Matrix:
     def _look_after(self) -> None:
         self._require_whole_or_absent()
         self._record_fetches()
-        os.fsync = lambda fd: None  # type: ignore[assignment]
+        setattr(os, "fsync", lambda fd: None)  # noqa: B010  # nothing here is to survive a power cut
         self._with_manager(self._checks)
 
     async def _checks(self, manager: Manager) -> None:
@@ -192,7 +192,7 @@ class _Matrix:
             write(log, f"{path.name}\n".encode())
             copy(self_, path, *args)
 
-        DirectorySource._copy = recorded  # type: ignore[method-assign]
+        setattr(DirectorySource, "_copy", recorded)  # noqa: B010  # in this child only
 
     def _with_manager(self, work: Callable[[Manager], Coroutine[Any, Any, Any]]) -> None:
         if not self.exchange:
@@ -226,7 +226,6 @@ def _require_well(status: int) -> None:
 
 def main() -> None:
     """See the module's docstring."""
-    assert LocalChunks and CHUNK  # imported once, before the forks
     root, scenario, exchange, first, stride = sys.argv[1:]
     matrix = _Matrix(Path(root), scenario, exchange=exchange == "yes")
     matrix.prepare()

@@ -12,6 +12,7 @@ import pytest
 
 from xprim_nb.cache import chunkindex
 from xprim_nb.cache.chunkindex import MIGRATIONS, ChunkIndex
+from xprim_nb.refs import ModelRef
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 
 from .rooms import Room, blocks, require_sound
@@ -164,8 +165,8 @@ def test_a_locked_index_is_done_without(
     assert not room.layout.state_file.with_name("state.sqlite.damaged").exists()
 
 
-def _ref(text: str) -> chunkindex.ModelRef:
-    return chunkindex.ModelRef.parse(text)
+def _ref(text: str) -> ModelRef:
+    return ModelRef.parse(text)
 
 
 def test_a_damaged_file_is_replaced_once_by_many_threads(room: Room, index: ChunkIndex) -> None:

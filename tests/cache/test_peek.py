@@ -147,7 +147,8 @@ async def test_a_chunk_pruned_under_the_reader_is_fetched_again(
 ) -> None:
     """Another process prunes between two reads: the peek goes on."""
     room.publish({_REF: {"model.safetensors": _MODEL}})
-    real, pruned = Path.open, []
+    real = Path.open
+    pruned: list[object] = []
 
     def pruning(path: Path, *args: object, **kwargs: object) -> object:
         if path.parent == room.layout.chunks and args[:1] == ("rb",) and not pruned:

@@ -142,7 +142,7 @@ async def test_one_chunk_that_fails_lets_the_others_in_flight_finish(
 ) -> None:
     """What was on its way when a chunk failed for good is kept."""
     room.publish({_REF: _FILES})
-    bad, *others = room.made.chunks(_REF)
+    bad, *_ = room.made.chunks(_REF)
     server.inject(Status(404), on=bad, times=None)
     with server.hold(lambda request: request.kind == "chunk" and bad not in request.path) as gate:
         async with room.manager(tries=1) as manager:

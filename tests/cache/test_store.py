@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import threading
 import time
@@ -266,7 +267,7 @@ def test_no_update_is_lost_between_threads(layout: Layout) -> None:
 
     _from_threads([named(ref) for ref in refs])
     assert {model.ref for model in Store(layout).list()} == set(refs)
-    _from_threads([(lambda ref=ref: Store(layout).forget(ref)) for ref in refs[1:]])
+    _from_threads([functools.partial(Store(layout).forget, ref) for ref in refs[1:]])
     assert [model.ref for model in Store(layout).list()] == refs[:1]
 
 

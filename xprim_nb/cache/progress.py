@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 
+from xprim_nb._threads import DaemonThreads
 from xprim_nb.cache.partial import ChunkWriter
 from xprim_nb.cache.values import Receipt
 from xprim_nb.events import EventHub, Phase, PullProgress
@@ -159,14 +160,16 @@ async def telling(
 ) -> AsyncIterator[None]:
     """Publish the meter's snapshots while inside, the last one at the end.
 
-    The callback runs in a thread, one call at a time: what happens during a slow call is told by the next one.
+    The callback runs in a thread of its own, one call at a time: what happens during a slow call is told by the next
+    one. Nobody waits for a call that does not come back.
     """
     calls: set[asyncio.Task[None]] = set()
+    threads = DaemonThreads(1)
 
     async def call(snapshot: PullProgress) -> None:
         assert callback is not None
         try:
-            await asyncio.to_thread(callback, snapshot)
+            await asyncio.wrap_future(threads.submit(callback, snapshot))
         except Exception:  # noqa: BLE001  # somebody else's code: logged, and the pull goes on
             _log.exception("a progress callback failed", extra={"ref": str(meter.ref)})
 
@@ -191,7 +194,10 @@ async def telling(
         pumping.cancel()
         if calls:
             await asyncio.wait(tuple(calls), timeout=_LAST_CALL_S)
+        stuck = bool(calls)
         meter.tick()
         tell()
-        if calls:
+        if calls and not stuck:
             await asyncio.wait(tuple(calls), timeout=_LAST_CALL_S)
+        for task in calls:
+            task.cancel()

@@ -37,19 +37,20 @@ def prune(layout: Layout, *, idle_s: float = 0.0) -> Pruned:
     with storage_errors(layout.cache, "pruning"):
         partials = _children(layout.partials)
         leftovers = [*_children(layout.trash), *_children(layout.chunks)]
-        # Read after the listing: what somebody moved there before it is named by now, what comes later was not seen.
-        claimed = _named_by_intents(layout)
         freed, gone, in_use = 0, [], []
-        for path in (path for path in partials if _is_litter(path, idle_s) and path.name not in claimed):
+        for path in (path for path in partials if _is_litter(path, idle_s)):
             lock = PathLock(layout.partial_lock(path.name))
             if not lock.try_acquire():
                 in_use.append(path.name)
                 continue
             try:
-                freed += _removed(path)
-                gone.append(path.name)
+                if path.name not in _named_by_intents(layout):
+                    freed += _removed(path)
+                    gone.append(path.name)
             finally:
                 lock.release()
+        # Read after the listing: what somebody moved there before it is named by now, what comes later was not seen.
+        claimed = _named_by_intents(layout)
         for path in leftovers:
             if _is_litter(path, idle_s) and path.name not in claimed:
                 freed += _removed(path)
