@@ -314,3 +314,11 @@ def test_many_threads_may_start_and_wait(thread: LoopThread) -> None:
         len([each for each in threading.enumerate() if each.name == "xprim-loop" and each is thread._thread])
         == 1
     )
+
+
+async def _awaited(handle: Handle[Any]) -> object:
+    return await handle
+
+
+async def _running_loop() -> asyncio.AbstractEventLoop:
+    return asyncio.get_running_loop()

@@ -93,14 +93,6 @@ begun.wait()
     assert _run(code) == "cleaned up"
 
 
-async def _awaited(handle: Handle[Any]) -> object:
-    return await handle
-
-
-async def _running_loop() -> asyncio.AbstractEventLoop:
-    return asyncio.get_running_loop()
-
-
 def _run(code: str) -> str:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
