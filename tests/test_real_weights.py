@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from xprim_nb import Config, Manager
 from xprim_nb.registry.publisher import publish
@@ -111,3 +113,29 @@ def _assert_same_embedding(original: Path, installed: Path) -> None:
             return model(**tokens).last_hidden_state.mean(1)
 
     assert torch.equal(embed(original), embed(installed))
+
+
+async def test_one_changed_tensor_costs_its_own_chunks(
+    original: Path, registry: Path, tmp_path: Path
+) -> None:
+    """A version with one tensor changed and a longer config fetches that tensor's chunks, and the config's."""
+    changed = shutil.copytree(original, tmp_path / "v2")
+    with safe_open(changed / "model.safetensors", "np") as opened:
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # not iterable itself
+        header = opened.metadata()
+    name = "encoder.layer.3.attention.self.query.weight"
+    tensors[name] = tensors[name] + 1
+    save_file(tensors, changed / "model.safetensors", header)
+    config = changed / "config.json"
+    config.write_text(
+        config.read_text().rstrip().removesuffix("}") + ', "note": "one tensor was trained further"}'
+    )
+    to = shutil.copytree(registry, tmp_path / "registry")
+    publish(changed, REF.replace("v1", "v2"), to=to, chunk_size=CHUNK_BYTES)
+
+    async with Manager(Config(registry_url=str(to), data_dir=tmp_path / "base")) as manager:
+        await manager.pull(REF)
+        receipt = (await manager.pull(REF.replace("v1", "v2"))).receipt
+    own_chunks = -(-tensors[name].nbytes // CHUNK_BYTES)
+    assert receipt.chunks_network <= own_chunks + 1
+    assert receipt.bytes_network < receipt.bytes_local / 10
