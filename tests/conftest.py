@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -47,6 +48,9 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in list(os.environ):
         if (name.startswith("XPRIM_") or name.endswith("_MODELS_DIR")) and name not in _KEPT:
             del os.environ[name]
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell starts background jobs so, and what they start would never hear an interrupt.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for name, folder in _HOME_VARIABLES.items():
         (home / folder).mkdir(exist_ok=True)
         os.environ[name] = str(home / folder)

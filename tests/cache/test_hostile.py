@@ -8,7 +8,8 @@ import json
 import pytest
 
 from xprim_nb.errors import HashMismatchError, NetworkError, RegistryError, StorageError, XprimError
-from xprim_nb.testing.faults import Corrupt, Longer, OtherObject, Replace, WrongLength
+from xprim_nb.testing.exchanges import Kind
+from xprim_nb.testing.faults import Corrupt, Fault, Longer, OtherObject, Replace, WrongLength
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 from xprim_nb.testing.hostile import GOOD, HOSTILE_MANIFESTS
 from xprim_nb.testing.hostile_names import ASKED, HOSTILE_INDEXES
@@ -86,14 +87,12 @@ async def test_a_hostile_index_installs_nothing(room: Room, case: tuple[str, byt
     assert {path.split("/")[0] for path in listing(room.base)} <= {"cache"}
 
 
-_FORGERIES = {
+_FORGERIES: dict[str, tuple[Kind, list[Fault] | None]] = {
     "manifest-replaced": ("manifest", [Replace(json.dumps(GOOD).encode())]),
     "manifest-flipped": ("manifest", [Corrupt(20)]),
     "manifest-other-object": ("manifest", None),
     "chunk-flipped": ("chunk", [Corrupt(-1)]),
     "chunk-replaced": ("chunk", [Replace(b"x" * 1000)]),
-    "chunk-longer": ("chunk", [Longer(1)]),
-    "chunk-endless": ("chunk", [Longer(None)]),
     "chunk-longer-declared": ("chunk", [Longer(10, declared=True)]),
     "chunk-shorter-declared": ("chunk", [WrongLength(-10)]),
 }
@@ -115,6 +114,19 @@ async def test_altered_answers_are_never_installed(room: Room, server: FaultyReg
         server.heal()
         assert (await manager.pull(_REF)).status == "updated"
     require_sound(room.base, {_REF: {"w": blocks(3, 4)}})
+
+
+@pytest.mark.parametrize("extra_bytes", [1, 100_000, None])
+async def test_bytes_behind_a_chunk_are_cut_off(
+    room: Room, server: FaultyRegistry, extra_bytes: int | None
+) -> None:
+    """A body that goes on after the right bytes, for ever even, is left; the file holds the model's bytes and no more."""
+    room.publish({_REF: _GOOD_FILES})
+    server.inject(Longer(extra_bytes), on="chunk", times=None)
+    async with room.manager() as manager:
+        pulled = await asyncio.wait_for(manager.pull(_REF), 20)
+    assert pulled.receipt.bytes_written == 2000
+    require_sound(room.base, {_REF: _GOOD_FILES})
 
 
 async def test_a_model_larger_than_any_disk_is_refused_with_the_sum(

@@ -8,11 +8,15 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from xprim_nb.errors import HashMismatchError, NetworkError, RegistryError, StalledError
 from xprim_nb.events import Event, FetchRetried
 from xprim_nb.registry.client import RegistryClient
+from xprim_nb.registry.sources import SourceError
+from xprim_nb.registry.sources.http import HttpSource
+from xprim_nb.registry.sources.stopping import StoppedError, StopToken
 from xprim_nb.testing.faults import (
     Corrupt,
     Drop,
@@ -227,6 +231,55 @@ async def test_a_server_that_stays_silent_is_given_up_on(
         await client_for(server.url, stall_timeout_s=0.2).chunk(sink.digest, sink)
     assert server.count("chunk") == 3
     assert sink.received == 150_000
+
+
+async def test_a_thread_may_try_once_by_itself(
+    server: FaultyRegistry, client_for: ClientFor, sink: Sink, waits: list[float]
+) -> None:
+    """`read_chunk` is the first try of a chunk; what went wrong is handed on and counted, not tried over."""
+    client = client_for(server.url)
+    assert await asyncio.to_thread(client.read_chunk, sink.digest, sink, StopToken())
+    assert sink.complete
+    other = Sink(sink.digest, _SIZE)
+    server.inject(Corrupt(7), on="chunk", times=None)
+    server.forget_requests()
+    with pytest.raises(HashMismatchError) as caught:
+        await asyncio.to_thread(client.read_chunk, other.digest, other, StopToken())
+    assert (other.received, other.restarts) == (0, 1)
+    with pytest.raises(HashMismatchError):
+        await client.chunk(other.digest, other, failed=caught.value)
+    assert (server.count("chunk"), len(waits)) == (3, 2)
+    server.heal()
+    assert await client.chunk(other.digest, other, failed=SourceError("gone.")) == 1
+    assert other.complete
+
+
+async def test_a_thread_that_is_stopped_writes_no_more(
+    server: FaultyRegistry, client_for: ClientFor, sink: Sink
+) -> None:
+    """A stopped `read_chunk` leaves the sink as it was."""
+    stop = StopToken()
+    stop.stop()
+    with pytest.raises(StoppedError):
+        await asyncio.to_thread(client_for(server.url).read_chunk, sink.digest, sink, stop)
+    assert (sink.received, server.requests) == (0, [])
+
+
+async def test_a_thread_cannot_read_what_needs_the_loop(
+    server: FaultyRegistry, sink: Sink, tmp_path: Path
+) -> None:
+    """Through an injected client, or offline, `read_chunk` tries nothing and says so."""
+    async with httpx2.AsyncClient() as injected:
+        for sources, offline in (
+            ([HttpSource(server.url, client=injected)], False),
+            ([HttpSource(server.url)], True),
+        ):
+            client = RegistryClient(
+                sources, cache_dir=tmp_path / "cache", metadata_dir=".xprim", offline=offline
+            )
+            assert not await asyncio.to_thread(client.read_chunk, sink.digest, sink, StopToken())
+            await client.aclose()
+    assert server.connections == 0
 
 
 async def test_mirrors_are_asked_in_order_for_each_object(

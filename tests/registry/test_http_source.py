@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import gzip
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -11,10 +12,10 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from xprim_nb.errors import ConfigError, MissingExtraError
+from xprim_nb.errors import ConfigError, MissingExtraError, RegistryError
 from xprim_nb.registry.sources import Source, SourceError
 from xprim_nb.registry.sources.http import HttpOptions, HttpSource
-from xprim_nb.testing.faults import Headers, Status
+from xprim_nb.testing.faults import Gzip, Headers, Replace, Status
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 from xprim_nb.testing.registries import MadeRegistry, make_registry, random_bytes
 from xprim_nb.testing.sinks import MemorySink
@@ -255,6 +256,56 @@ async def test_nothing_is_left_open(
         await client.aclose()
     gc.collect()
     await until(lambda: server.open_connections == 0)
+
+
+async def test_a_name_works_like_an_address(made: MadeRegistry, serve: Serve, open_http: OpenHttp) -> None:
+    """A host name is resolved, whichever of its addresses answers."""
+    source = open_http(serve(made.root).url.replace("127.0.0.1", "localhost"))
+    assert (await source.index()).raw
+    sink = sink_for(made)
+    await source.chunk(made.chunks(_REF)[0], sink)
+    assert sink.complete
+
+
+async def test_documents_may_come_compressed(made: MadeRegistry, serve: Serve, open_http: OpenHttp) -> None:
+    """An index or manifest that a server compresses is the same document."""
+    server = serve(made.root)
+    server.inject(Gzip(), times=None)
+    source = open_http(server.url)
+    assert (await source.index()).raw == (made.root / "models.json").read_bytes()
+    digest = made.manifest_hash(_REF)
+    assert await source.document(digest) == made.object_path(digest).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (gzip.compress(bytes(20 << 20)), RegistryError),
+        (b"no gzip", SourceError),
+    ],
+    ids=["bomb", "garbage"],
+)
+async def test_compressed_documents_are_no_trap(
+    made: MadeRegistry,
+    serve: Serve,
+    open_http: OpenHttp,
+    monkeypatch: pytest.MonkeyPatch,
+    body: bytes,
+    error: type[Exception],
+) -> None:
+    """The cap counts what comes out, not what came in; and what is no gzip is a failed try."""
+    monkeypatch.setattr("xprim_nb.registry.sources.http.MAX_DOCUMENT_BYTES", 1 << 20)
+    server = serve(made.root)
+    server.inject(Replace(body), Headers({"Content-Encoding": "gzip"}), on="index")
+    with pytest.raises(error):
+        await open_http(server.url).index()
+
+
+def test_secrets_are_not_in_a_repr() -> None:
+    """Neither source nor options show a header's value or a password."""
+    options = HttpOptions(headers={"Authorization": PASSWORD}, proxy=f"http://ann:{PASSWORD}@proxy")
+    source = HttpSource(f"http://ann:{PASSWORD}@host", options)
+    assert PASSWORD not in repr(options) + repr(source) + str(vars(source)["url"])
 
 
 def test_a_proxy_that_cannot_be_used_is_a_setting_that_cannot_work() -> None:

@@ -49,6 +49,10 @@ _REASONS = {
         "the path is too long for this file system",
         "Choose a data directory with a shorter path.",
     ),
+    errno.EXDEV: (
+        "it lies on another disk, or in a read-only layer of a container image",
+        "Put the whole models directory there, or link a single version, not a group or a model.",
+    ),
     errno.EMFILE: ("too many open files", "Raise the limit (`ulimit -n`) or lower the concurrency."),
 }
 
@@ -67,7 +71,8 @@ def storage_errors(path: Path | str, doing: str) -> Iterator[None]:
         raise
     except OSError as error:
         reason, hint = _REASONS.get(error.errno or 0, (error.strerror or str(error), ""))
-        subject = str(error.filename or path)
+        # Of the two names of a rename between disks the one that was asked for says more.
+        subject = str(path if error.errno == errno.EXDEV else error.filename or path)
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         kind = InsufficientSpaceError if full else StorageError
         raise kind(f"{doing} failed, {reason}: {subject}", subject=subject, hint=hint) from error

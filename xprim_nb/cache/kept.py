@@ -34,7 +34,7 @@ _log = logging.getLogger("xprim_nb.cache")
 # The original client locks a pull with a file inside the model's directory, and leaves it there.
 _ORIGINALS_LOCK = ".pull.lock"
 # How much a file looks as it did when it was installed.
-_OTHER, _UNKNOWN, _COPIED, _SAME = range(4)
+_OTHER, _UNKNOWN, _UNCHANGED, _SAME = range(4)
 
 
 def facts_of(tree: Path, manifest: Manifest) -> dict[str, list[int]]:
@@ -88,7 +88,8 @@ def changed_files(layout: Layout, tree: Path) -> list[str]:
         manifest = read_manifest(layout, tree).manifest
     except StorageError:  # no manifest: nothing here is known to be ours
         return list(_walk(tree, layout.metadata_name))
-    judge = _Judge(tree, manifest, _recorded(layout, tree))
+    installed_ns = layout.manifest_file(tree).stat().st_mtime_ns
+    judge = _Judge(tree, manifest, _recorded(layout, tree), installed_ns)
     return [path for path in _walk(tree, layout.metadata_name) if not judge.is_ours(path)]
 
 
@@ -117,11 +118,15 @@ class _Judge:
     1. It looks as it did when it was installed: ours.
     2. Its own digest, where the manifest has one, decides.
     3. Every chunk that has bytes of it is right: ours.
-    4. A wrong chunk is blamed on those of its files that look changed most; who is not blamed is ours.
+    4. A wrong chunk is blamed on those of its files that look changed most; a file that looks unchanged, and is not
+       blamed for any, is ours.
     """
 
-    def __init__(self, tree: Path, manifest: Manifest, recorded: Mapping[str, list[int]]) -> None:
-        self._tree, self._manifest, self._recorded = tree, manifest, recorded
+    def __init__(
+        self, tree: Path, manifest: Manifest, recorded: Mapping[str, list[int]], installed_ns: int
+    ) -> None:
+        self._tree, self._manifest = tree, manifest
+        self._recorded, self._installed_ns = recorded, installed_ns
         self._numbers = {file.path: number for number, file in enumerate(manifest.files)}
         self._right: dict[int, bool] = {}
 
@@ -151,12 +156,15 @@ class _Judge:
         recorded, facts = self._recorded.get(file.path), _facts(found)
         if recorded == facts:
             return _SAME
+        if recorded is None:  # the original leaves no receipt; it writes the manifest after the files
+            return _UNCHANGED if found.st_mtime_ns <= self._installed_ns else _UNKNOWN
         # All but the time of change: the models were copied to another disk, times and all.
-        return _COPIED if recorded is not None and recorded[:2] == facts[:2] else _UNKNOWN
+        return _UNCHANGED if recorded[:2] == facts[:2] else _UNKNOWN
 
     def _is_blamed(self, number: int, index: int) -> bool:
         files = {segment.file_index for segment in self._manifest.segments(index)}
-        return self._likeness(number) == min(self._likeness(each) for each in files)
+        likeness = self._likeness(number)
+        return likeness < _UNCHANGED or likeness == min(self._likeness(each) for each in files)
 
     def _is_right(self, index: int) -> bool:
         if index not in self._right:

@@ -66,10 +66,10 @@ class AsyncClientLike(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HttpOptions:
-    """How an `HttpSource` connects; the fields are those of `Config`."""
+    """How an `HttpSource` connects; the fields are those of `Config`. What may hold a secret is not in the repr."""
 
-    headers: Mapping[str, str] = field(default_factory=dict)
-    proxy: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    proxy: str | None = field(default=None, repr=False)
     verify: bool | str | ssl.SSLContext = True
     connect_timeout_s: float = 10.0
     stall_timeout_s: float = 30.0
