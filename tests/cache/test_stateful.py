@@ -135,6 +135,13 @@ class CacheMachine(RuleBasedStateMachine):
         (self.room.dir(ref) / path).unlink()
         del self.installed[ref][path]
 
+    @precondition(lambda self: self.installed)
+    @rule(data=st.data())
+    def forget_the_receipt(self, data: st.DataObject) -> None:
+        """The model is as the original client would have left it."""
+        ref = data.draw(st.sampled_from(sorted(self.installed)))
+        (self.room.dir(ref) / ".xprim" / "receipt.json").unlink(missing_ok=True)
+
     @rule()
     def prune(self) -> None:
         self._with_manager(lambda manager: manager.prune())

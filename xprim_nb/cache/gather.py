@@ -130,8 +130,11 @@ class Gatherer:
                 writer.abandon()
             lanes.close()  # who still stands in line has nothing to do any more
             await asyncio.wait([running], timeout=_ENDING_S)
-            if running.done() and not running.cancelled():
-                running.exception()  # retrieved: the cancellation is what the caller hears
+            # The exception is retrieved: the cancellation is what the caller hears.
+            if running.done() and not running.cancelled() and running.exception() is None:
+                pause = running.result()
+                if pause is not None and pause.turn is not None:  # it came back just before it was stopped
+                    self._end(pause.turn)
             raise
 
     def _take_turns(self, stop: StopToken) -> _Pause | None:
@@ -142,16 +145,17 @@ class Gatherer:
             except IndexError:
                 return None
             turn = self._begin(digest)
-            pause = None
+            pause, goes_on = None, False
             try:
                 pause = self._take(turn, stop)
+                goes_on = pause is not None and pause.turn is not None and not stop.stopped
             except (StoppedError, AbandonedError):
                 return None
             finally:
-                if pause is None or pause.turn is None or stop.stopped:
+                if not goes_on:
                     self._end(turn)
             if pause is not None:
-                return pause
+                return pause if goes_on else _Pause()
         return None
 
     def _take(self, turn: _Turn, stop: StopToken) -> _Pause | None:
