@@ -90,7 +90,13 @@ class _Matrix:
 
     def prepare(self) -> None:
         self.room.publish({_REF: _OLD})
-        if self.scenario != "install":
+        if self.scenario == "resume":
+            missing = self.room.made.object_path(self.room.made.chunks(_REF)[-1])
+            aside = missing.rename(self.root / "missing")
+            assert _in_child(lambda: self._with_manager(lambda manager: manager.pull(_REF))) == 1
+            aside.rename(missing)
+            shutil.move(self.room.base, self.template)
+        elif self.scenario != "install":
             _require_well(_in_child(lambda: self._with_manager(lambda manager: manager.pull(_REF))))
             if self.scenario in ("update", "remove"):
                 (self.room.dir(_REF) / "notes").write_bytes(_MINE)
@@ -159,12 +165,15 @@ class _Matrix:
         kept = [
             name for name, data in everything.items() if name.startswith("cache/kept/") and data is not None
         ]
-        mine = {"update": "notes", "remove": "notes", "force": "a.bin", "install": ""}[self.scenario]
+        mine = {"update": "notes", "remove": "notes", "force": "a.bin"}.get(self.scenario, "")
         assert all(name.endswith(f"/{mine}") for name in kept), f"untouched files were kept: {kept}"
         assert len(kept) <= 1
         assert [name for name in everything if name.startswith("cache/partial/")] == []
         fetched = self.fetched.read_text().split()
         assert len(fetched) <= len(set(fetched)) + 1, f"fetched again: {fetched}"
+        if self.scenario == "resume":
+            missing = self.room.made.chunks(_REF)[-1]
+            assert set(fetched) <= {missing}, "what an earlier pull had verified was fetched again"
 
     def _require_whole_or_absent(self) -> None:
         root = self.room.dir(_REF)

@@ -12,6 +12,7 @@ import pytest
 
 from xprim_nb.cache import chunkindex
 from xprim_nb.cache.chunkindex import MIGRATIONS, ChunkIndex
+from xprim_nb.cache.layout import Layout
 from xprim_nb.refs import ModelRef
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 
@@ -141,8 +142,18 @@ async def test_a_row_is_believed_only_where_the_manifest_agrees(room: Room, inde
         await manager.pull(_A)
         digests = made.chunks(_A)
         assert set(index.places(digests)) == set(digests)
+        old = room.layout.state_file.with_name("old")
+        with sqlite3.connect(room.layout.state_file) as current, sqlite3.connect(old) as copy:
+            current.backup(copy)
+        current.close()
+        copy.close()
         room.publish({_A: {"w": blocks(7, 2)}})
         await manager.pull(_A)
+        behind = ChunkIndex(Layout(room.root / "behind", ".xprim"))
+        (room.root / "behind").symlink_to(room.base)
+        behind._database.path = old
+        assert set(behind.places(digests)) == {digests[1]}
+        behind.close()
         assert set(index.places(digests)) == {digests[1]}
         (place,) = index.places(digests)[digests[1]]
         assert (str(place.ref), place.number) == (_A, 1)

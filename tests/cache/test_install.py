@@ -36,9 +36,9 @@ def _crash_everywhere(root: Path, scenario: str, exchange: str, first: int, stri
 
 _SCENARIOS = [
     (scenario, exchange)
-    for scenario in ("install", "update", "force", "remove")
+    for scenario in ("install", "resume", "update", "force", "remove")
     for exchange in ("yes", "no")
-    if (scenario, exchange) not in {("install", "no"), ("remove", "no")}  # nothing is exchanged there
+    if exchange == "yes" or scenario in ("update", "force")  # nothing is exchanged there
 ]
 
 

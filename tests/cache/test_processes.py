@@ -87,6 +87,19 @@ async def test_two_tasks_share_the_chunks_that_two_models_share(room: Room, serv
     require_sound(room.base, {_A: _FILES_A, _B: _FILES_B})
 
 
+async def test_what_was_installed_meanwhile_is_not_fetched(room: Room, server: FaultyRegistry) -> None:
+    """A pull that began before another one had anything looks again before it fetches: that one is installed by then."""
+    room.publish({_A: _FILES_A, _B: _FILES_B})
+    async with room.manager() as manager:
+        with server.hold(room.made.chunks(_B)[0]) as gate:
+            late = asyncio.create_task(manager.pull(_B, concurrency=1))
+            await asyncio.to_thread(gate.wait_reached)
+            await manager.pull(_A)
+        pulled = await late
+    assert pulled.receipt.local_models == {_A: 8}
+    assert server.count("chunk") == _DISTINCT_OF_BOTH
+
+
 async def test_who_waits_for_a_chunk_says_so_and_no_longer_than_it_does(
     room: Room, server: FaultyRegistry
 ) -> None:

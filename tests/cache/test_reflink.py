@@ -96,18 +96,18 @@ async def test_what_was_shared_is_verified(
 async def test_verified_bytes_are_never_written_over(
     room: Room, server: FaultyRegistry, sharing: list[int]
 ) -> None:
-    """A resumed pull has chunks of a file; the installed file that could be shared is damaged in just these."""
+    """A resumed pull has some chunks of a file; the installed file that could be shared is damaged in just these."""
     made = room.publish({_A: _FILES_A, _B: _FILES_B})
     async with room.manager(tries=1) as manager:
-        server.inject(Status(404), on=made.chunks(_B)[-1], times=None)
+        server.inject(Status(404), on=made.chunks(_B)[4], times=None)
         with pytest.raises(NetworkError):
-            await manager.pull(_B)
+            await manager.pull(_B, concurrency=1)
         server.heal()
         await manager.pull(_A)
         _flip(room.dir(_A) / "first.bin", 5)
         _flip(room.dir(_A) / "second.bin", 5)
         pulled = await manager.pull(_B)
-    assert pulled.receipt.chunks_present == 6
+    assert pulled.receipt.chunks_present == 4
     assert room.files(_B) == _FILES_B
 
 
