@@ -135,6 +135,17 @@ def index(room: Room) -> Iterator[ChunkIndex]:
     index.close()
 
 
+def _same_models_with_the_index_as_it_is_now(room: Room) -> ChunkIndex:
+    layout = Layout(room.root / "behind", ".xprim")
+    layout.base.mkdir()
+    (layout.base / "group").symlink_to(room.base / "group")
+    with sqlite3.connect(room.layout.state_file) as current, sqlite3.connect(layout.state_file) as copy:
+        current.backup(copy)
+    current.close()
+    copy.close()
+    return ChunkIndex(layout)
+
+
 async def test_a_row_is_believed_only_where_the_manifest_agrees(room: Room, index: ChunkIndex) -> None:
     """The index may be ahead of or behind the directory; it never points at other bytes."""
     made = room.publish(_MODELS)
@@ -142,16 +153,9 @@ async def test_a_row_is_believed_only_where_the_manifest_agrees(room: Room, inde
         await manager.pull(_A)
         digests = made.chunks(_A)
         assert set(index.places(digests)) == set(digests)
-        old = room.layout.state_file.with_name("old")
-        with sqlite3.connect(room.layout.state_file) as current, sqlite3.connect(old) as copy:
-            current.backup(copy)
-        current.close()
-        copy.close()
+        behind = _same_models_with_the_index_as_it_is_now(room)
         room.publish({_A: {"w": blocks(7, 2)}})
         await manager.pull(_A)
-        behind = ChunkIndex(Layout(room.root / "behind", ".xprim"))
-        (room.root / "behind").symlink_to(room.base)
-        behind._database.path = old
         assert set(behind.places(digests)) == {digests[1]}
         behind.close()
         assert set(index.places(digests)) == {digests[1]}

@@ -121,6 +121,26 @@ def _digest(partial: Partial) -> Digest:
     return next(iter(partial.manifest.distinct))
 
 
+def test_the_list_is_never_empty_on_the_way_to_a_new_one(
+    partial: Partial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process killed while the list is written anew leaves the old list, not the first half of the new one."""
+    _fill(partial, 0, blocks(1))
+    partial.release()
+
+    class Killed(BaseException):
+        pass
+
+    def dying(*args: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", dying)
+        with pytest.raises(Killed):
+            partial.prepare()
+    assert journal_digests(partial.directory) == {next(iter(partial.manifest.distinct))}
+
+
 def test_a_disk_that_refuses_is_a_storage_error(fast_path: Path) -> None:
     """A file where a directory of the model should be: the error names it."""
     partial = Partial(fast_path / "partial", _verified(fast_path, {"b/c": b"1"}))
