@@ -17,8 +17,8 @@ from .servers import REPO, Server
 BLOCK_BYTES = (
     1 << 18
 )  # of the C loop: 128 and 256 KiB cost a fifth less CPU time than 1 MiB (it leaves the L2 cache)
-PLAIN = ("xprim", "xprim-inprocess", "c-loop", "curl", "aria2c", "hf")
-TLS = ("xprim", "xprim-inprocess", "c-loop", "curl-xargs", "aria2c", "hf")
+PLAIN = ("xprim", "xprim-inprocess", "c-loop", "curl", "aria2c", "hf", "hf-durable")
+TLS = ("xprim", "xprim-inprocess", "c-loop", "curl-xargs", "aria2c", "hf", "hf-durable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,29 +147,33 @@ def _aria2c(setting: Setting) -> Case:
     return _script("aria2c", f"aria2c -j{setting.concurrency} with checksums + cat", script, setting)
 
 
-def _hf(setting: Setting) -> Case:
-    if not _can_import(setting.hf_python, "huggingface_hub"):
-        raise MissingToolError(
-            f"{setting.hf_python} cannot import huggingface_hub (name one with --hf-python)"
+def _hf(verb: str, what: str) -> Callable[[Setting], Case]:
+    def build_hf(setting: Setting) -> Case:
+        if not _can_import(setting.hf_python, "huggingface_hub"):
+            raise MissingToolError(
+                f"{setting.hf_python} cannot import huggingface_hub (name one with --hf-python)"
+            )
+        version_code = "import huggingface_hub as h; print(h.__version__)"
+        version = subprocess.run(
+            [setting.hf_python, "-c", version_code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        child = str(Path(__file__).with_name("hf_child.py"))
+        switches = ("HF_HUB_DISABLE_XET", "HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_PROGRESS_BARS")
+        env = {**_trust(setting), **dict.fromkeys(switches, "1"), "HF_ENDPOINT": setting.server.url}
+        folder = f"models--{REPOSITORY.replace('/', '--')}"
+        return Case(
+            verb.replace("snapshot", "hf"),
+            f"huggingface_hub {version} snapshot_download, its default workers; it verifies no SHA-256{what}",
+            verb == "snapshot-durable",
+            lambda target: Command(
+                (setting.hf_python, "-I", child, verb, str(target / "hub")),
+                target,
+                {**env, "HF_HOME": str(target / "home")},
+            ),
+            lambda target: target / "hub" / folder / "snapshots" / COMMIT,
         )
-    version_code = "import huggingface_hub as h; print(h.__version__)"
-    version = subprocess.run(
-        [setting.hf_python, "-c", version_code], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    child = str(Path(__file__).with_name("hf_child.py"))
-    switches = ("HF_HUB_DISABLE_XET", "HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_PROGRESS_BARS")
-    env = {**_trust(setting), **dict.fromkeys(switches, "1"), "HF_ENDPOINT": setting.server.url}
-    return Case(
-        "hf",
-        f"huggingface_hub {version} snapshot_download, its default workers; it verifies no SHA-256",
-        False,
-        lambda target: Command(
-            (setting.hf_python, "-I", child, "snapshot", str(target / "hub")),
-            target,
-            {**env, "HF_HOME": str(target / "home")},
-        ),
-        lambda target: target / "hub" / f"models--{REPOSITORY.replace('/', '--')}" / "snapshots" / COMMIT,
-    )
+
+    return build_hf
 
 
 BUILDERS: Mapping[str, Callable[[Setting], Case]] = {
@@ -180,7 +184,8 @@ BUILDERS: Mapping[str, Callable[[Setting], Case]] = {
     "curl-xargs": _curl("curl-xargs", "sha256sum"),
     "curl-openssl": _curl("curl-openssl", "openssl dgst -sha256 -r"),
     "aria2c": _aria2c,
-    "hf": _hf,
+    "hf": _hf("snapshot", ""),
+    "hf-durable": _hf("snapshot-durable", "; then fsync of its files"),
 }
 
 
