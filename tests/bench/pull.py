@@ -116,7 +116,9 @@ def _rounds(result: PullResult, corpus: Corpus, work: Path, rounds: int) -> None
 
 
 def _facts(kind: str, server: str, options: PullOptions, corpus: Corpus) -> dict[str, str]:
-    durable = "counted for all but hf" if options.sync_peers else "counted for xprim, c-loop and hf-durable only"
+    durable = (
+        "counted for all but hf" if options.sync_peers else "counted for xprim, c-loop and hf-durable only"
+    )
     size_gib = corpus.total_bytes / 2**30
     return {
         "corpus": f"{size_gib:.2f} GiB, {len(corpus.chunks)} chunks, {len(corpus.files)} files",

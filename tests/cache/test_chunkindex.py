@@ -6,13 +6,15 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from xprim_nb.cache import chunkindex
-from xprim_nb.cache.chunkindex import MIGRATIONS, ChunkIndex
+from xprim_nb.cache.chunkindex import ChunkIndex
 from xprim_nb.cache.layout import Layout
+from xprim_nb.cache.state import MIGRATIONS, State
 from xprim_nb.refs import ModelRef
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 
@@ -130,12 +132,12 @@ async def test_what_another_process_did_is_noticed(room: Room, server: FaultyReg
 def index(room: Room) -> Iterator[ChunkIndex]:
     """An index of the room's base, closed at the end."""
     room.base.mkdir()
-    index = ChunkIndex(room.layout)
-    yield index
-    index.close()
+    with closing(State(room.layout)) as state:
+        yield ChunkIndex(room.layout, state)
 
 
-def _same_models_with_the_index_as_it_is_now(room: Room) -> ChunkIndex:
+@contextmanager
+def _same_models_with_the_index_as_it_is_now(room: Room) -> Iterator[ChunkIndex]:
     layout = Layout(room.root / "behind", ".xprim")
     layout.base.mkdir()
     (layout.base / "group").symlink_to(room.base / "group")
@@ -143,7 +145,8 @@ def _same_models_with_the_index_as_it_is_now(room: Room) -> ChunkIndex:
         current.backup(copy)
     current.close()
     copy.close()
-    return ChunkIndex(layout)
+    with closing(State(layout)) as state:
+        yield ChunkIndex(layout, state)
 
 
 async def test_a_row_is_believed_only_where_the_manifest_agrees(room: Room, index: ChunkIndex) -> None:
@@ -153,11 +156,10 @@ async def test_a_row_is_believed_only_where_the_manifest_agrees(room: Room, inde
         await manager.pull(_A)
         digests = made.chunks(_A)
         assert set(index.places(digests)) == set(digests)
-        behind = _same_models_with_the_index_as_it_is_now(room)
-        room.publish({_A: {"w": blocks(7, 2)}})
-        await manager.pull(_A)
-        assert set(behind.places(digests)) == {digests[1]}
-        behind.close()
+        with _same_models_with_the_index_as_it_is_now(room) as behind:
+            room.publish({_A: {"w": blocks(7, 2)}})
+            await manager.pull(_A)
+            assert set(behind.places(digests)) == {digests[1]}
         assert set(index.places(digests)) == {digests[1]}
         (place,) = index.places(digests)[digests[1]]
         assert (str(place.ref), place.number) == (_A, 1)

@@ -5,38 +5,21 @@ Source: spec 1 §Disk layout, §Pull ("any installed model that holds those byte
 
 from __future__ import annotations
 
-import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-from xprim_nb._sqlite import Database
 from xprim_nb.cache.layout import Layout
+from xprim_nb.cache.state import State
 from xprim_nb.cache.store import read_manifest
 from xprim_nb.cache.values import InstalledModel
 from xprim_nb.errors import InvalidRefError, StorageError
 from xprim_nb.refs import ModelRef
 from xprim_nb.registry.manifest import VerifiedManifest
 
-__all__ = ["MIGRATIONS", "ChunkIndex", "ChunkPlace"]
-
-_log = logging.getLogger("xprim_nb.cache")
-_T = TypeVar("_T")
-
-MIGRATIONS = (
-    """
-    CREATE TABLE models (id INTEGER PRIMARY KEY, ref TEXT NOT NULL UNIQUE, manifest_hash TEXT NOT NULL);
-    CREATE TABLE chunks (
-        digest BLOB NOT NULL,
-        model_id INTEGER NOT NULL REFERENCES models (id),
-        number INTEGER NOT NULL,
-        PRIMARY KEY (digest, model_id)
-    ) WITHOUT ROWID;
-    CREATE INDEX chunks_of_model ON chunks (model_id)
-    """,
-)
+__all__ = ["ChunkIndex", "ChunkPlace"]
 
 # SQLite's default limit of bound values is 999 in old builds.
 _BATCH = 900
@@ -51,37 +34,37 @@ class ChunkPlace(NamedTuple):
 
 
 class ChunkIndex:
-    """Finds installed models that hold a chunk. Owns its database connections; `close` ends them.
+    """Finds installed models that hold a chunk. Holds nothing open itself.
 
-    An index that cannot be read or written costs bandwidth, never correctness: it is begun anew, or does without.
+    An index that cannot be read or written costs bandwidth, never correctness.
 
     Args:
         layout: Where things lie.
+        state: The database it is kept in.
     """
 
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
-        self._database = Database(layout.state_file, MIGRATIONS)
+    def __init__(self, layout: Layout, state: State) -> None:
+        self._layout, self._state = layout, state
         self._parsed = lru_cache(maxsize=64)(self._parse)
 
     def reconcile(self, installed: Sequence[InstalledModel]) -> None:
         """Bring the index in line with what is installed."""
-        self._guarded(lambda: self._reconcile(installed), None)
+        self._state.guarded(lambda: self._reconcile(installed), None)
 
     def add(self, ref: ModelRef, manifest: VerifiedManifest) -> None:
         """Index a model that is, or is about to be, in place; at no cost when it is indexed already."""
-        if self._guarded(lambda: self._known().get(str(ref)), None) != manifest.digest:
-            self._guarded(lambda: self._insert(ref, manifest), None)
+        if self._state.guarded(lambda: self._known().get(str(ref)), None) != manifest.digest:
+            self._state.guarded(lambda: self._insert(ref, manifest), None)
 
     def remove(self, ref: ModelRef) -> None:
         """Forget a model."""
-        self._guarded(lambda: self._delete([str(ref)]), None)
+        self._state.guarded(lambda: self._delete([str(ref)]), None)
 
     def places(self, digests: Iterable[str]) -> dict[str, list[ChunkPlace]]:
         """For each digest that some installed model holds: where."""
         wanted = [bytes.fromhex(digest) for digest in digests]
         nothing: list[tuple[bytes, str, int]] = []
-        rows = self._guarded(lambda: self._query(wanted), nothing)
+        rows = self._state.guarded(lambda: self._query(wanted), nothing)
         found: dict[str, list[ChunkPlace]] = {}
         manifests: dict[str, VerifiedManifest | None] = {}
         for digest, ref_text, number in rows:
@@ -93,10 +76,6 @@ class ChunkIndex:
                 place = ChunkPlace(ModelRef.parse(ref_text), manifest, number)
                 found.setdefault(digest.hex(), []).append(place)
         return found
-
-    def close(self) -> None:
-        """Close the database."""
-        self._database.close()
 
     def _manifest(self, ref_text: str) -> VerifiedManifest | None:
         """The manifest that lies in the model's directory now."""
@@ -115,7 +94,7 @@ class ChunkIndex:
 
     def _query(self, wanted: Sequence[bytes]) -> list[tuple[bytes, str, int]]:
         rows: list[tuple[bytes, str, int]] = []
-        with self._database.reading() as connection:
+        with self._state.reading() as connection:
             for start in range(0, len(wanted), _BATCH):
                 batch = wanted[start : start + _BATCH]
                 marks = ",".join("?" * len(batch))
@@ -127,7 +106,7 @@ class ChunkIndex:
         return rows
 
     def _known(self) -> dict[str, str]:
-        with self._database.reading() as connection:
+        with self._state.reading() as connection:
             return dict(connection.execute("SELECT ref, manifest_hash FROM models").fetchall())
 
     def _reconcile(self, installed: Sequence[InstalledModel]) -> None:
@@ -145,7 +124,7 @@ class ChunkIndex:
         numbers = {
             bytes.fromhex(digest): indices[0] for digest, indices in manifest.manifest.distinct.items()
         }
-        with self._database.transaction() as connection:
+        with self._state.transaction() as connection:
             self._drop_rows(connection, [str(ref)])
             cursor = connection.execute(
                 "INSERT INTO models (ref, manifest_hash) VALUES (?, ?)",
@@ -156,7 +135,7 @@ class ChunkIndex:
 
     def _delete(self, refs: Sequence[str]) -> None:
         if refs:
-            with self._database.transaction() as connection:
+            with self._state.transaction() as connection:
                 self._drop_rows(connection, refs)
 
     def _drop_rows(self, connection: sqlite3.Connection, refs: Sequence[str]) -> None:
@@ -165,32 +144,3 @@ class ChunkIndex:
                 "DELETE FROM chunks WHERE model_id IN (SELECT id FROM models WHERE ref = ?)", (ref,)
             )
             connection.execute("DELETE FROM models WHERE ref = ?", (ref,))
-
-    def _guarded(self, work: Callable[[], _T], otherwise: _T) -> _T:
-        for _attempt in (1, 2):
-            try:
-                return work()
-            except (
-                sqlite3.ProgrammingError
-            ):  # another thread began the file anew, and closed this one's connection
-                continue
-            except sqlite3.DatabaseError as error:
-                _log.warning("state.sqlite: %s", error, extra={"path": str(self._layout.state_file)})
-                # Busy, full and read-only are passing troubles; a damaged file is not.
-                if not _is_damage(error):
-                    return otherwise
-                try:
-                    self._database.begin_anew()
-                except OSError:
-                    return otherwise
-            except StorageError as error:
-                _log.warning("the chunk index is not usable: %s", error.message)
-                return otherwise
-        return otherwise
-
-
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
-    """True when the file is no database, a broken one, or not ours."""
-    # The low byte is the code, the rest says more about it.
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or "no such" in str(error)

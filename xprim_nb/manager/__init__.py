@@ -28,6 +28,7 @@ from xprim_nb.cache.peek import peek_installed, peek_remote
 from xprim_nb.cache.prune import prune as prune_leftovers
 from xprim_nb.cache.pull import Puller
 from xprim_nb.cache.remove import Remover
+from xprim_nb.cache.state import State
 from xprim_nb.cache.store import Store
 from xprim_nb.cache.values import (
     Exported,
@@ -107,8 +108,9 @@ class Manager(Reading):
                 events=self.events,
             )
             opened.push_async_callback(self._client.aclose)
-            self._index = ChunkIndex(self._layout)
-            opened.callback(self._index.close)
+            self._state = State(self._layout)
+            opened.callback(self._state.close)
+            self._index = ChunkIndex(self._layout, self._state)
             self._installer = Installer(self._layout, self._store, self._index)
             self._puller = Puller(self._layout, self._store, self._index, self._client, self.events)
             self._remover = Remover(self._layout, self._store, self._installer, self.events)

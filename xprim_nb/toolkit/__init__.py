@@ -1,0 +1,145 @@
+"""The notebook's side: one toolkit on our own loop, whose verbs return a `Handle` at once.
+
+    kit = connect()
+    handle = kit.pull("demo/tiny-llama v1")
+    handle.result().path
+
+The one place that builds and closes every owner.
+
+Source: DESIGN §One loop; spec 1 §Manager.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+from typing import TYPE_CHECKING, Self
+
+from xprim_nb._bridge import Handle
+from xprim_nb.config import Config
+from xprim_nb.errors import ConfigError
+from xprim_nb.events import EventHub
+from xprim_nb.logs import Logger
+from xprim_nb.manager import Manager
+from xprim_nb.registry.opening import AsyncClientLike
+from xprim_nb.toolkit.models import ModelVerbs
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["Toolkit", "allow_nested_loops", "connect"]
+
+
+def connect(
+    config: Config | None = None, *, client: AsyncClientLike | None = None, logger: Logger | None = None
+) -> Toolkit:
+    """A toolkit for notebooks and scripts. Touches no disk and no network until its first verb.
+
+    Args:
+        config: The settings; the environment is applied on top.
+        client: Carries every request when given.
+        logger: Receives diagnostics.
+
+    Raises:
+        ConfigError: A setting cannot work.
+    """
+    return Toolkit(config, client=client, logger=logger)
+
+
+class Toolkit(ModelVerbs):
+    """`Manager`'s verbs, each returning a `Handle`. Thread-safe; `close` (or leaving the `with` block) ends it.
+
+    Equal pulls in flight are joined: the second call returns the first one's handle.
+    """
+
+    def __init__(
+        self,
+        config: Config | None = None,
+        *,
+        client: AsyncClientLike | None = None,
+        logger: Logger | None = None,
+    ) -> None:
+        super().__init__()
+        self.events = EventHub()
+        self._manager = Manager(config, client=client, logger=logger, events=self.events)
+        self._opening: asyncio.Task[Manager] | None = None
+        self._closed = False
+        self.events.subscribe(self._remember)
+
+    @property
+    def config(self) -> Config:
+        """The settings in force, the environment applied."""
+        return self._manager.config
+
+    @property
+    def registry_url(self) -> str:
+        """The registry's base URL or directory, passwords masked."""
+        return self._manager.registry_url
+
+    @property
+    def uses_demo_registry(self) -> bool:
+        """True when no registry is configured and the embedded one answers."""
+        return self._manager.uses_demo_registry
+
+    def close(self) -> None:
+        """Cancel what runs, wait for its clean-up, close connections and the database. Idempotent."""
+        with self._lock:
+            closed, self._closed = self._closed, True
+        if not closed:
+            try:
+                self._running.stop()
+            finally:
+                Handle(self._close(), "close").result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def _opened(self) -> Manager:
+        if self._closed:
+            raise ConfigError(
+                "This toolkit is closed.", subject="toolkit", hint="Make a new one with connect()."
+            )
+        opening = self._opening
+        if opening is None or _is_lost(opening):
+            self._opening = opening = asyncio.create_task(self._manager.__aenter__())
+        return await asyncio.shield(opening)
+
+    async def _close(self) -> None:
+        opening, self._opening = self._opening, None
+        if opening is not None and not _is_lost(opening):
+            await asyncio.wait([opening])
+            if not _is_lost(opening):
+                await self._manager.__aexit__(None, None, None)
+
+
+def _is_lost(opening: asyncio.Task[Manager]) -> bool:
+    """True when it failed, or its loop is another: that one was stopped, or we are a fork of its process."""
+    if opening.get_loop() is not asyncio.get_running_loop():
+        return True
+    return opening.done() and (opening.cancelled() or opening.exception() is not None)
+
+
+def allow_nested_loops() -> None:
+    """Let code in cells call `asyncio.run` although the notebook's loop runs. Patches the whole process.
+
+    For third-party code only: nothing of ours needs it. Uses `nest-asyncio2`; refuses uvloop, which cannot be patched.
+
+    Raises:
+        ConfigError: The running loop cannot be patched.
+    """
+    module = sys.modules.get("uvloop")
+    try:
+        running: object = asyncio.get_running_loop()
+    except RuntimeError:
+        running = None
+    if module is not None and isinstance(running, module.Loop):
+        raise ConfigError(
+            "The running loop is uvloop's, which cannot be nested.", subject="allow_nested_loops"
+        )
+    importlib.import_module("nest_asyncio2").apply()
