@@ -1,0 +1,11 @@
+"""DataFrames, charts and the health report: core values come in, what a notebook shows and computes with goes out.
+
+Nothing here asks a disk or a network; pandas is loaded when this room is.
+
+Source: spec 2 §Reports.
+"""
+
+from xprim_nb.reports.charts import Bar, BarChart
+from xprim_nb.reports.frames import chunk_frame, installed_frame, plan_frame, remote_frame, usage_frame
+
+__all__ = ["Bar", "BarChart", "chunk_frame", "installed_frame", "plan_frame", "remote_frame", "usage_frame"]
