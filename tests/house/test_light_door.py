@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from time import perf_counter
 
@@ -41,6 +42,7 @@ _HEAVY_OUTSIDE_A_SHELL = _HEAVY | {
 
 _IMPORT_BUDGET_S = 0.030
 _LOAD_BUDGET_S = 0.050
+_FEWEST_RUNS, _MOST_RUNS = 5, 12
 
 _PRINT_MODULES = "import json, sys; print(json.dumps(sorted(sys.modules)))"
 _LOAD_IN_A_SHELL = """
@@ -72,17 +74,25 @@ def test_import_loads_nothing_heavy(run_python: Callable[[str], str]) -> None:
 def test_import_takes_under_30_ms(run_python: Callable[[str], str]) -> None:
     """A whole process that imports the package is less than 30 ms slower than one that does nothing."""
     seconds: dict[str, list[float]] = {"pass": [], "import xprim_nb": []}
-    for _ in range(7):  # alternating, so that a busy second hits both; the minimum is the least disturbed run
+    slower_s = math.inf
+    for number in range(_MOST_RUNS):
+        # Alternating, so that a busy second hits both; the minimum is the least disturbed run.
         for code, taken in seconds.items():
             start = perf_counter()
             run_python(code)
             taken.append(perf_counter() - start)
-    assert min(seconds["import xprim_nb"]) - min(seconds["pass"]) < _IMPORT_BUDGET_S
+        slower_s = min(seconds["import xprim_nb"]) - min(seconds["pass"])
+        if number >= _FEWEST_RUNS and slower_s < _IMPORT_BUDGET_S:
+            break
+    assert slower_s < _IMPORT_BUDGET_S
 
 
 def test_load_ext_is_light_and_under_50_ms(run_python: Callable[[str], str]) -> None:
     """`%load_ext xprim_nb` registers the magic in under 50 ms and loads nothing heavy the shell lacked."""
-    runs = [json.loads(run_python(_LOAD_IN_A_SHELL)) for _ in range(4)]
+    runs = [json.loads(run_python(_LOAD_IN_A_SHELL))]
+    # The least disturbed run counts: on a loaded machine it takes a few until one is not interrupted.
+    while runs[-1]["seconds"] >= _LOAD_BUDGET_S and len(runs) < _MOST_RUNS:
+        runs.append(json.loads(run_python(_LOAD_IN_A_SHELL)))
     assert all(run["known"] for run in runs)
     assert _top_level(runs[0]["new"]) & _HEAVY == set()
     assert min(run["seconds"] for run in runs) < _LOAD_BUDGET_S
