@@ -7,5 +7,16 @@ Source: spec 2 §Reports.
 
 from xprim_nb.reports.charts import Bar, BarChart
 from xprim_nb.reports.frames import chunk_frame, installed_frame, plan_frame, remote_frame, usage_frame
+from xprim_nb.reports.health import HealthReport, health_frame
 
-__all__ = ["Bar", "BarChart", "chunk_frame", "installed_frame", "plan_frame", "remote_frame", "usage_frame"]
+__all__ = [
+    "Bar",
+    "BarChart",
+    "HealthReport",
+    "chunk_frame",
+    "health_frame",
+    "installed_frame",
+    "plan_frame",
+    "remote_frame",
+    "usage_frame",
+]
