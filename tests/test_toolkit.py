@@ -112,6 +112,20 @@ def test_every_verb_returns_a_handle(made: MadeRegistry, kit_for: KitFor, tmp_pa
     assert kit.prune().result(5).partials == ()
 
 
+def test_publish_knows_the_home_directory(
+    kit_for: KitFor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A notebook has no shell that replaces `~`: source and registry are found in the home directory all the same."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    kit_for(str(tmp_path)).publish("~/model", _REF, to="~/published").result(10)
+    assert (tmp_path / "published" / "models.json").exists()
+    assert not (tmp_path / "~").exists()
+
+
 def test_equal_pulls_are_one(server: FaultyRegistry, kit_for: KitFor) -> None:
     """A pull that is under way is joined, however it is spelled; another is not, nor one that has ended."""
     kit = kit_for(server.url)

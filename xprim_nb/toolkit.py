@@ -33,7 +33,7 @@ from xprim_nb.cache.values import (
     Removed,
     UpdateCheck,
 )
-from xprim_nb.config import Config
+from xprim_nb.config import Config, expand_home
 from xprim_nb.errors import ConfigError
 from xprim_nb.events import Event, EventHub, PullProgress
 from xprim_nb.logs import Logger
@@ -233,14 +233,14 @@ class Toolkit:
         mode: Literal["aligned", "fixed"] = "aligned",
         replace: bool = False,
     ) -> Handle[Published]:
-        """See `registry.publisher.publish`."""
+        """See `registry.publisher.publish`; no shell has replaced `~` here, so it is."""
 
         async def work() -> Published:
             return await settled(
                 publish,
-                Path(source),
+                expand_home(source, "source"),
                 ModelRef.parse(ref),
-                to=Path(to),
+                to=expand_home(to, "to"),
                 alias=alias,
                 metadata=metadata,
                 chunk_size=chunk_size,

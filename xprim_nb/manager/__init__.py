@@ -37,7 +37,7 @@ from xprim_nb.cache.values import (
     PullPlan,
     Removed,
 )
-from xprim_nb.config import Config, mask_url
+from xprim_nb.config import Config, expand_home, mask_url
 from xprim_nb.errors import StorageError
 from xprim_nb.events import EventHub, PullProgress
 from xprim_nb.logs import LogBridge, Logger
@@ -197,7 +197,7 @@ class Manager(Reading):
         wanted = [refs] if isinstance(refs, (str, ModelRef)) else list(refs)
         parsed = [ModelRef.parse(ref) for ref in wanted]
         known = await self._client.cached_index()
-        target = Path(to).expanduser().absolute()
+        target = expand_home(to, "to").absolute()
         return await settled(
             export_models, self._layout, self._store, parsed, target, known.index if known else None
         )
