@@ -127,8 +127,9 @@ class Installer:
         final = self._layout.model_dir(ref)
         for path in (self._layout.base, final.parent.parent, final.parent, final):
             if os.path.lexists(path) and not path.is_dir() and not (path == final and path.is_symlink()):
+                what = "A link that leads nowhere" if path.is_symlink() else "A file"
                 raise StorageError(
-                    f"A file lies where {ref} should go: {path}",
+                    f"{what} lies where {ref} should go: {path}",
                     subject=str(path),
                     hint="Move it away, then run again.",
                 )
