@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from xprim_nb._bridge import Handle
-from xprim_nb._threads import settled
+from xprim_nb._threads import halting
 from xprim_nb.cache.values import (
     Exported,
     InstalledModel,
@@ -236,16 +236,18 @@ class Toolkit:
         """See `registry.publisher.publish`; no shell has replaced `~` here, so it is."""
 
         async def work() -> Published:
-            return await settled(
-                publish,
-                expand_home(source, "source"),
-                ModelRef.parse(ref),
-                to=expand_home(to, "to"),
-                alias=alias,
-                metadata=metadata,
-                chunk_size=chunk_size,
-                mode=mode,
-                replace=replace,
+            return await halting(
+                lambda check: publish(
+                    expand_home(source, "source"),
+                    ModelRef.parse(ref),
+                    to=expand_home(to, "to"),
+                    alias=alias,
+                    metadata=metadata,
+                    chunk_size=chunk_size,
+                    mode=mode,
+                    replace=replace,
+                    progress=lambda _: check(),
+                )
             )
 
         return self._running.add(Handle(work(), f"publish {ref}"))

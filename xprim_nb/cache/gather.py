@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from xprim_nb._files import Claim
 from xprim_nb._hashing import Digest
-from xprim_nb._threads import Lanes, settled
+from xprim_nb._threads import Lanes, halting, settled
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.local import LocalChunks
 from xprim_nb.cache.partial import AbandonedError, ChunkWriter, Partial
@@ -81,9 +81,10 @@ class Gatherer:
             NetworkError, HashMismatchError, StorageError: The first failure; what was gathered is listed.
         """
         if self._local.places:
-            for digest, model in (
-                await settled(reflink_files, self._partial, self._local, self._layout)
-            ).items():
+            shared = await halting(
+                lambda check: reflink_files(self._partial, self._local, self._layout, check)
+            )
+            for digest, model in shared.items():
                 self._meter.count(digest, "local", model)
                 self._meter.reflinked += self._partial.manifest.sizes[
                     self._partial.manifest.distinct[digest][0]

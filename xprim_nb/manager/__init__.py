@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from xprim_nb import demo
-from xprim_nb._threads import settled
+from xprim_nb._threads import halting, settled
 from xprim_nb.cache.chunkindex import ChunkIndex
 from xprim_nb.cache.export import export as export_models
 from xprim_nb.cache.install import Installer
@@ -198,8 +198,9 @@ class Manager(Reading):
         parsed = [ModelRef.parse(ref) for ref in wanted]
         known = await self._client.cached_index()
         target = expand_home(to, "to").absolute()
-        return await settled(
-            export_models, self._layout, self._store, parsed, target, known.index if known else None
+        index = known.index if known else None
+        return await halting(
+            lambda check: export_models(self._layout, self._store, parsed, target, index, check)
         )
 
     @at_home
