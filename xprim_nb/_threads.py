@@ -26,7 +26,7 @@ class HaltedError(Exception):
     """Long work ended early because its caller was cancelled."""
 
 
-def unhalted() -> None:
+def unhalted() -> None:  # house: to go on is all it says
     """The `Check` of work that goes to its end."""
 
 

@@ -174,16 +174,16 @@ def test_any_bytes_are_refused_or_an_index(raw: bytes) -> None:
         index = parse_index(raw)
     except RegistryError:
         return
-    _holds(index)
+    _assert_consistent(index)
 
 
 @given(_INDEXES)
 def test_any_index_is_consistent(document: dict[str, Any]) -> None:
     """Whatever the entries say, each listed model can be asked for, and each problem raises when asked for."""
-    _holds(_parsed(document))
+    _assert_consistent(_parsed(document))
 
 
-def _holds(index: Index) -> None:
+def _assert_consistent(index: Index) -> None:
     assert list(index.models) == sorted(index.models)
     assert not set(index.models) & set(index.problems)
     for ref, model in index.models.items():
