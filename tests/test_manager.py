@@ -13,6 +13,7 @@ from xprim_nb import Config, Manager, ModelRef
 from xprim_nb.errors import (
     ConfigError,
     HashMismatchError,
+    InvalidRefError,
     ModelNotFoundError,
     NotInstalledError,
     StorageError,
@@ -65,6 +66,26 @@ async def test_the_versions_of_one_model(config: Config) -> None:
         with pytest.raises(ModelNotFoundError, match="fast-whisper/huge"):
             await manager.list_remote_versions("fast-whisper", "huge")
     assert [each.ref.version for each in versions] == ["fp16", "int8", "latest"]
+
+
+@pytest.mark.parametrize("bad", ["..", "a/b", "", "con"])
+async def test_a_name_that_is_none_is_refused_before_anybody_is_asked(tmp_path: Path, bad: str) -> None:
+    """Every verb that looks says what is wrong with the name, also where no registry answers and no disk is there."""
+    nowhere = Config(registry_url=str(tmp_path / "none"), data_dir=tmp_path / "models", tries=1)
+    async with Manager(nowhere) as manager:
+        for look in (
+            lambda: manager.list_remote_group(bad),
+            lambda: manager.list_remote_versions(bad, "tiny"),
+            lambda: manager.list_remote_versions("fast-whisper", bad),
+            lambda: manager.get_remote(f"{bad}/tiny v1"),
+            lambda: manager.get_remote_detail(f"fast-whisper/{bad} v1"),
+            lambda: manager.check_updates(f"{bad}/tiny"),
+        ):
+            with pytest.raises(InvalidRefError):
+                await look()
+        with pytest.raises(InvalidRefError, match="no version"):
+            await manager.get_remote("fast-whisper/tiny")
+    assert not (tmp_path / "models").exists()
 
 
 async def test_one_version_in_detail(config: Config, made: MadeRegistry) -> None:

@@ -15,8 +15,10 @@ import httpx2
 import pytest
 
 from xprim_nb import Config, Handle, Toolkit, connect
+from xprim_nb._hashing import Digest, sha256_hex
 from xprim_nb.errors import ConfigError, InvalidRefError, NetworkError, NotInstalledError
 from xprim_nb.events import Event, ModelInstalled, PullProgress
+from xprim_nb.registry import objects
 from xprim_nb.testing.faults import Drop
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 from xprim_nb.testing.registries import MadeRegistry, make_registry, random_bytes
@@ -110,6 +112,47 @@ def test_every_verb_returns_a_handle(made: MadeRegistry, kit_for: KitFor, tmp_pa
     kit.pull("group/small v1").result(20)
     assert len(kit.remove_all("group", "small").result(5)) == 1
     assert kit.prune().result(5).partials == ()
+
+
+def test_publish_knows_the_home_directory(
+    kit_for: KitFor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A notebook has no shell that replaces `~`: source and registry are found in the home directory all the same."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    kit_for(str(tmp_path)).publish("~/model", _REF, to="~/published").result(10)
+    assert (tmp_path / "published" / "models.json").exists()
+    assert not (tmp_path / "~").exists()
+
+
+def test_a_cancelled_publication_ends_at_its_next_chunk(
+    kit_for: KitFor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not go on behind the user's back: no name is given, and the chunks stay for the next try."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def held(data: memoryview) -> Digest:
+        begun.set()
+        assert go_on.wait(10)
+        return sha256_hex(data)
+
+    source, to = tmp_path / "model", tmp_path / "published"
+    source.mkdir()
+    (source / "a.bin").write_bytes(random_bytes("a", 20_000))
+    kit = kit_for(str(tmp_path))
+    with monkeypatch.context() as patched:
+        patched.setattr(objects, "sha256_hex", held)
+        handle = kit.publish(source, _REF, to=to, chunk_size=1000)
+        assert begun.wait(10)
+        handle.cancel()
+        go_on.set()
+        with pytest.raises(concurrent.futures.CancelledError):
+            handle.result(10)
+    assert not (to / "models.json").exists()
+    assert kit.publish(source, _REF, to=to, chunk_size=1000).result(10).updated
 
 
 def test_equal_pulls_are_one(server: FaultyRegistry, kit_for: KitFor) -> None:

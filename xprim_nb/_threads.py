@@ -11,12 +11,23 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
-__all__ = ["DaemonThreads", "Lanes", "settled", "settled_in"]
+__all__ = ["Check", "DaemonThreads", "HaltedError", "Lanes", "halting", "settled", "settled_in", "unhalted"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+
+Check: TypeAlias = Callable[[], None]
+"""Called by long work between two of its steps; raises `HaltedError` when nobody waits for it any more."""
+
+
+class HaltedError(Exception):
+    """Long work ended early because its caller was cancelled."""
+
+
+def unhalted() -> None:  # house: to go on is all it says
+    """The `Check` of work that goes to its end."""
 
 
 class DaemonThreads(Executor):
@@ -95,12 +106,27 @@ async def settled(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -
     return await settled_in(None, functools.partial(work, *args, **kwargs))
 
 
-async def settled_in(threads: Executor | None, work: Callable[[], _T]) -> _T:
+async def halting(work: Callable[[Check], _T]) -> _T:
+    """The same for work that takes minutes: it is handed a `Check`, so that the thread ends soon when cancelled."""
+    halted = threading.Event()
+
+    def check() -> None:
+        if halted.is_set():
+            raise HaltedError
+
+    return await settled_in(None, functools.partial(work, check), halted.set)
+
+
+async def settled_in(
+    threads: Executor | None, work: Callable[[], _T], on_cancel: Callable[[], None] | None = None
+) -> _T:
     """The same in one of `threads`; work that still waits in line when cancelled is never begun."""
     running = asyncio.get_running_loop().run_in_executor(threads, work)
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
+        if on_cancel is not None:
+            on_cancel()
         while not running.done():
             try:
                 await asyncio.wait([running])

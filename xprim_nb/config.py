@@ -20,12 +20,14 @@ from xprim_nb.errors import ConfigError
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["MAX_CONCURRENCY", "Config", "mask_url"]
+__all__ = ["MAX_CONCURRENCY", "Config", "expand_home", "mask_url"]
 
 # Seed 002: "Default: 4, Max: 16". Above 16 the measured speed falls again (research: perf).
 MAX_CONCURRENCY = 16
 
 _APP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+# A space divides two registries where another begins behind it: "/media/My Stick/models" is one directory.
+_NEXT_URL = re.compile(r"\s+(?=[A-Za-z][A-Za-z0-9+.-]*://|[/~]|[A-Za-z]:[\\/]|\\\\)")
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}
 
 
@@ -47,13 +49,27 @@ def mask_url(url: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{shown}@{host}"))
 
 
+def expand_home(path: Path | str, subject: str) -> Path:
+    """The path with `~` and `~name` at its beginning replaced by that home directory.
+
+    Raises:
+        ConfigError: There is no such user, or nobody knows where their home is; `subject` names the setting.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{str(path)!r} begins with a home directory that is not known.", subject=subject
+        ) from error
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Config:
     """Everything a `Manager` needs to know.
 
     Attributes:
         app_name: Names the data directory and the metadata directory inside each model (`.xprim`).
-        registry_url: `https://…`, `file://…` or a directory; the embedded demo registry when None.
+        registry_url: `https://…`, `file://…` or a directory; the embedded demo registry when None or empty.
         mirrors: Further base URLs with the same content, tried in order after `registry_url`.
         data_dir: The base directory; the platform's user data directory when None.
         offline: Open no socket, whatever is called.
@@ -96,8 +112,11 @@ class Config:
             )
         if isinstance(self.data_dir, str):
             object.__setattr__(self, "data_dir", Path(self.data_dir))
-        if self.registry_url is not None and not isinstance(self.registry_url, str):
-            object.__setattr__(self, "registry_url", os.fspath(self.registry_url))
+        if self.registry_url is not None:
+            object.__setattr__(self, "registry_url", os.fspath(self.registry_url) or None)
+        # One mirror alone is text, and text is a sequence too: of letters.
+        several = (self.mirrors,) if isinstance(self.mirrors, str | os.PathLike) else self.mirrors
+        object.__setattr__(self, "mirrors", tuple(map(os.fspath, several)))
         if not 1 <= self.concurrency <= MAX_CONCURRENCY:
             raise ConfigError(
                 f"concurrency is {self.concurrency}, and must be 1 to {MAX_CONCURRENCY}.",
@@ -118,8 +137,9 @@ class Config:
     def from_env(cls, base: Config | None = None, environ: Mapping[str, str] | None = None) -> Config:
         """The settings with the environment on top; as they are when it was applied before.
 
-        `<APPNAME>_MODELS_DIR` wins over `data_dir`, as in the original; `XPRIM_MODELS_REGISTRY_URL` (several URLs
-        separated by spaces are mirrors) fills an unset `registry_url`; `XPRIM_OFFLINE=1` switches offline mode on.
+        `<APPNAME>_MODELS_DIR` wins over `data_dir`, as in the original; `XPRIM_MODELS_REGISTRY_URL` (several URLs or
+        absolute directories separated by spaces are mirrors) fills an unset `registry_url`; `XPRIM_OFFLINE=1` switches
+        offline mode on.
 
         Raises:
             ConfigError: A variable has a value that cannot work; the message names the variable.
@@ -134,8 +154,8 @@ class Config:
         )
         if directory:
             config = replace(config, data_dir=Path(directory))
-        urls = env.get("XPRIM_MODELS_REGISTRY_URL", "").split()
-        if urls and config.registry_url is None:
+        urls = _NEXT_URL.split(env.get("XPRIM_MODELS_REGISTRY_URL", "").strip())
+        if urls[0] and config.registry_url is None:
             config = replace(config, registry_url=urls[0], mirrors=(*urls[1:], *config.mirrors))
         switch = env.get("XPRIM_OFFLINE", "").strip().lower()
         if switch not in _TRUE | _FALSE:
@@ -144,9 +164,14 @@ class Config:
 
     @property
     def base_dir(self) -> Path:
-        """The absolute directory that holds `registry.json` and the models."""
+        """The absolute directory that holds `registry.json` and the models.
+
+        Raises:
+            ConfigError: `data_dir` begins with `~` and a user that there is not.
+        """
         if self.data_dir is not None:
-            return Path(os.path.abspath(self.data_dir.expanduser()))  # noqa: PTH100  # resolve() would follow links
+            found = expand_home(self.data_dir, "data_dir")
+            return Path(os.path.abspath(found))  # noqa: PTH100  # resolve() would follow links
         return Path(platformdirs.user_data_dir(self.app_name, appauthor=False, roaming=True)) / "models"
 
     @property

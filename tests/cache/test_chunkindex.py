@@ -110,8 +110,7 @@ async def test_the_file_may_be_harmed_while_it_is_open(room: Room, harm: str) ->
     async with room.manager() as manager:
         await manager.pull(_A)
         _HARMS[harm][0](room.layout.state_file)
-        await manager.pull(_B)
-        await manager.pull(_C)
+        assert [(await manager.pull(ref)).status for ref in (_B, _C)] == ["installed", "installed"]
     require_sound(room.base, _MODELS)
 
 

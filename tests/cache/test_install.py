@@ -364,3 +364,25 @@ async def test_an_intent_cannot_lead_out_of_the_base(room: Room) -> None:
     async with room.manager() as manager:
         await manager.pull(_REF)
     assert listing(outside) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+async def test_two_versions_never_share_a_directory(room: Room) -> None:
+    """Where two names are one directory (no case, or a link) the second is refused, and the first keeps its bytes."""
+    other = "Group/model v1"
+    room.publish({_REF: _OLD, other: _NEW})
+    (room.base / "group").mkdir(parents=True)
+    if not (room.base / "Group").exists():
+        (room.base / "Group").symlink_to("group")
+    async with room.manager() as manager:
+        await manager.pull(_REF)
+        for force in (False, True):
+            with pytest.raises(StorageError, match="directory of group/model v1") as caught:
+                await manager.pull(other, force=force)
+            assert "Remove group/model v1" in caught.value.hint
+        assert room.files(_REF) == _OLD
+        await manager.remove(_REF)
+        (room.base / "group").mkdir(exist_ok=True)  # it went with its last model, and the link led nowhere
+        await manager.pull(other)
+        assert room.files(other) == _NEW
+        assert [str(model.ref) for model in await manager.list_installed()] == [other]

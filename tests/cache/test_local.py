@@ -86,7 +86,7 @@ async def test_a_bad_sector_in_the_source_is_no_reason_to_fail(
     def unreadable(fd: int, *rest: object) -> int:
         if str(Path(f"/proc/self/fd/{fd}").readlink()).startswith(str(room.dir(_A))):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return real(fd, *rest)  # type: ignore[arg-type]
+        return real(fd, *rest)  # type: ignore[arg-type]  # handed on as they came
 
     async with room.manager() as manager:
         await manager.pull(_A)

@@ -47,6 +47,15 @@ async def test_only_the_chunks_with_headers_are_fetched(room: Room, server: Faul
     require_sound(room.base, {_REF: _FILES})
 
 
+async def test_endings_are_read_in_any_case(room: Room, server: FaultyRegistry) -> None:
+    """`MODEL.SAFETENSORS`, as some systems write names, is a tensor file before and after it is installed."""
+    room.publish({_REF: {"MODEL.SAFETENSORS": _MODEL}})
+    async with room.manager() as manager:
+        assert (await manager.peek(_REF)).parameters == 15000
+        await manager.pull(_REF)
+        assert (await manager.peek(_REF)).parameters == 15000
+
+
 async def test_a_header_of_many_chunks_is_read_through(room: Room, server: FaultyRegistry) -> None:
     """A header longer than a chunk is put together from as many as it takes, each fetched once."""
     many = save({f"layer.{number:04}.weight": np.zeros(1, dtype=np.uint8) for number in range(200)})
@@ -154,7 +163,7 @@ async def test_a_chunk_pruned_under_the_reader_is_fetched_again(
         if path.parent == room.layout.chunks and args[:1] == ("rb",) and not pruned:
             pruned.append(path)
             path.unlink()
-        return real(path, *args, **kwargs)  # type: ignore[call-overload]
+        return real(path, *args, **kwargs)  # type: ignore[call-overload]  # whichever overload was called
 
     async with room.manager() as manager:
         monkeypatch.setattr(Path, "open", pruning)

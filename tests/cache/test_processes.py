@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Sequence
 from contextlib import ExitStack
 
 import pytest
 
+from xprim_nb.cache import patience
 from xprim_nb.cache.local import NEIGHBOUR
 from xprim_nb.events import Event, EventHub, ModelInstalled, PullProgress
 from xprim_nb.manager import Manager
@@ -200,3 +203,26 @@ def test_a_process_does_not_delete_the_chunks_that_another_needs(room: Room, ser
     results = _at_once(room, [churn, ["pull", _B, "force", _B]])
     assert [each for row in results for each in row if "error" in each] == []
     require_sound(room.base, {_B: _FILES_B})
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+async def test_nobody_waits_for_ever_for_a_process_that_was_stopped(
+    room: Room, server: FaultyRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-Z leaves claims held: who needs the same chunks fetches them too, and both models are whole at the end."""
+    monkeypatch.setattr(patience, "_PATIENCE_S", 0.3)
+    monkeypatch.setattr(patience, "_LOOK_S", 0.05)
+    room.publish({_A: _FILES_A, _B: _FILES_B})
+    told: list[str] = []
+    with server.hold("chunk", after_bytes=10) as gate, Worker(room, "pull", _A) as stopped:
+        await asyncio.to_thread(gate.wait_reached, 4)
+        stopped.process.send_signal(signal.SIGSTOP)
+        gate.release()
+        async with room.manager() as manager:
+            pulling = manager.pull(_B, progress=lambda progress: told.append(progress.waiting_for))
+            pulled = await asyncio.wait_for(pulling, 20)
+        stopped.process.send_signal(signal.SIGCONT)
+        (first,) = await asyncio.to_thread(stopped.finish)
+    assert (pulled.status, first["status"]) == ("installed", "installed")
+    assert "another pull that fetches the same bytes" in told
+    require_sound(room.base, {_A: _FILES_A, _B: _FILES_B})

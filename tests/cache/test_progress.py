@@ -133,6 +133,22 @@ async def test_a_callback_that_raises_is_logged_only(
     assert all(getattr(record, "ref", _REF) == _REF for record in caplog.records if record.exc_info)
 
 
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+async def test_a_callback_that_wants_to_exit_does_not_end_the_loop(
+    room: Room, caplog: pytest.LogCaptureFixture, kind: type[BaseException]
+) -> None:
+    """`sys.exit()` in somebody's callback is logged as any other failure: the pull and the loop go on."""
+    room.publish({_REF: _FILES})
+
+    def leaving(progress: PullProgress) -> None:
+        raise kind(3)
+
+    async with room.manager() as manager:
+        assert (await manager.pull(_REF, progress=leaving)).status == "installed"
+    assert "a progress callback failed" in caplog.text
+    require_sound(room.base, {_REF: _FILES})
+
+
 async def test_the_callback_is_called_off_the_loop(room: Room) -> None:
     """It runs in another thread than the event loop, one call at a time."""
     room.publish({_REF: _FILES})

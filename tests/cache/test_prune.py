@@ -53,6 +53,16 @@ async def test_an_unfinished_pull_is_pruned_now(room: Room, server: FaultyRegist
     assert server.count("chunk") == 3
 
 
+async def test_prune_does_not_believe_a_clock(room: Room, server: FaultyRegistry) -> None:
+    """What is dated into the future (a clock set back, a file server ahead) is pruned now all the same."""
+    room.publish({_A: _FILES})
+    partial = await _leave_unfinished(room, server, _A)
+    _age(partial, -3600)
+    async with room.manager() as manager:
+        assert (await manager.prune()).partials == (partial.name,)
+    assert not partial.exists()
+
+
 async def test_a_pull_takes_idle_leftovers_with_it(room: Room, server: FaultyRegistry) -> None:
     """After a pull, what was idle for longer than the setting goes, younger leftovers stay."""
     room.publish({_A: _FILES, _B: _OTHER})

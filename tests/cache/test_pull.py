@@ -158,6 +158,7 @@ async def test_force_puts_a_missing_file_back(room: Room, missing: str) -> None:
         await manager.pull(_V1)
         (room.dir(_V1) / missing).unlink()
         await manager.pull(_V1, force=True)
+    assert room.files(_V1) == _FILES
     require_sound(room.base, {_V1: _FILES})
 
 
@@ -262,6 +263,7 @@ async def test_chunks_of_many_lengths_and_many_files(room: Room) -> None:
     room.publish({_V1: files}, chunk_sizes=[1, 999, 3000, 17])
     async with room.manager() as manager:
         await manager.pull(_V1, concurrency=16)
+    assert room.files(_V1) == files
     require_sound(room.base, {_V1: files})
 
 

@@ -67,7 +67,7 @@ def test_times_as_the_original_writes_them(layout: Layout, text: str, expected: 
 
 @pytest.mark.parametrize("document", ["", " \n", "null", "{}"])
 def test_an_empty_registry_has_four_spellings(layout: Layout, document: str) -> None:
-    """No bytes, white space, `null` (as the original writes it) and `{}` are no models, and can be written to."""
+    """Where no model lies: no bytes, white space, `null` (as the original writes it) and `{}` are the same."""
     store = _written(layout, document)
     assert store.list() == []
     store.record(ModelRef.parse(_REF), _verified(), {})
@@ -143,6 +143,7 @@ async def test_unknown_keys_are_kept(room: Room) -> None:
     foreign = {
         "schema": 3,
         "huge": 2**63,
+        "beyond": [10**30 + 1],
         "x/y": {"a": [1, None]},
         "group": {"model": {"v1": {"stars": 5}, "note": "n"}},
     }
@@ -184,7 +185,8 @@ async def test_hostile_names_are_not_listed_and_lead_nowhere(room: Room) -> None
 
 
 @pytest.mark.parametrize(
-    "raw", [b"{", b'{"group": {"model"', b"\xff\xfe", b"[1]", b'"x"', b"\0" * 100, b"[" * 100_000]
+    "raw",
+    [b"", b" \n", b"{", b'{"group": {"model"', b"\xff\xfe", b"[1]", b'"x"', b"\0" * 100, b"[" * 100_000],
 )
 async def test_a_damaged_file_is_set_aside_and_rebuilt(
     room: Room, caplog: pytest.LogCaptureFixture, raw: bytes

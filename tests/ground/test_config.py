@@ -77,6 +77,28 @@ def test_paths_may_be_text_and_urls_may_be_paths(tmp_path: Path) -> None:
     assert config.registry_url == str(tmp_path)
 
 
+def test_no_registry_has_two_spellings() -> None:
+    """An empty URL, as an unset variable of a shell gives it, is no registry: the environment may name one."""
+    assert Config(registry_url="") == Config()
+    environ = {"XPRIM_MODELS_REGISTRY_URL": "https://a/"}
+    assert Config.from_env(Config(registry_url=""), environ).registry_url == "https://a/"
+
+
+@pytest.mark.parametrize("mirrors", ["/b", ["/b"], (Path("/b"),), Path("/b")])
+def test_mirrors_may_be_one_or_paths(mirrors: Any) -> None:
+    """A single mirror need not be a tuple, and never becomes one of letters; paths become text."""
+    config = Config(mirrors=mirrors)
+    assert [(type(url), Path(url)) for url in config.mirrors] == [(str, Path("/b"))]
+    assert "mirrors=('" in repr(config)
+
+
+def test_a_home_that_nobody_has_is_a_setting_that_cannot_work() -> None:
+    """`~name` of a user that is not there is a ConfigError, not a traceback."""
+    with pytest.raises(ConfigError, match="home directory") as caught:
+        _ = Config(data_dir=Path("~nobody-of-that-name/m")).base_dir
+    assert caught.value.subject == "data_dir"
+
+
 def test_base_dir_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`~`, relative parts and a later change of directory do not move the models; links are kept as they are."""
     monkeypatch.chdir(tmp_path)
@@ -110,6 +132,24 @@ def test_the_environment_names_registries() -> None:
     assert (config.registry_url, config.mirrors) == ("https://a/", ("https://b/", "https://c/", "https://d/"))
     assert Config.from_env(Config(registry_url="https://mine/"), environ).registry_url == "https://mine/"
     assert Config.from_env(Config(), {}).registry_url is None
+
+
+@pytest.mark.parametrize(
+    ("value", "urls"),
+    [
+        ("/media/My Stick/models", ["/media/My Stick/models"]),
+        ("/media/My Stick/a  /mnt/b c ", ["/media/My Stick/a", "/mnt/b c"]),
+        ("~/my models https://b/", ["~/my models", "https://b/"]),
+        ("file:///a b file:///c", ["file:///a b", "file:///c"]),
+        ("C:\\My Models D:\\m \\\\server\\share", ["C:\\My Models", "D:\\m", "\\\\server\\share"]),
+        ("my models", ["my models"]),
+        ("  ", []),
+    ],
+)
+def test_a_directory_with_spaces_is_one_registry(value: str, urls: list[str]) -> None:
+    """A space divides two registries only where another one begins behind it."""
+    config = Config.from_env(Config(), {"XPRIM_MODELS_REGISTRY_URL": value})
+    assert [url for url in (config.registry_url, *config.mirrors) if url is not None] == urls
 
 
 @pytest.mark.parametrize(

@@ -287,6 +287,9 @@ def test_a_link_to_nowhere_is_no_directory(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("nowhere")
     with pytest.raises(NotADirectoryError):
         make_dirs(tmp_path / "link" / "x")
+    with pytest.raises(StorageError, match="the link leads nowhere") as caught:
+        write_atomic(tmp_path / "link" / "x", b"")
+    assert "disk connected" in caught.value.hint
 
 
 def test_a_tree_is_removed_and_may_be_missing(tmp_path: Path) -> None:

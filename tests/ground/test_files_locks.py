@@ -150,6 +150,7 @@ def test_a_killed_holder_holds_nothing(path: Path) -> None:
         child.wait(5)
         lock = PathLock(path)
         lock.acquire(5)
+        assert lock.held
         lock.release()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from xprim_nb._threads import DaemonThreads, Lanes, settled, settled_in
+from xprim_nb._threads import Check, DaemonThreads, Lanes, halting, settled, settled_in, unhalted
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,6 +59,34 @@ async def test_a_cancelled_caller_hears_it_after_the_thread_has_ended(error: Exc
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert work.ended.is_set()
+
+
+async def test_long_work_is_halted_at_its_next_check() -> None:
+    """Uncancelled it goes to its end; cancelled, the thread ends at the next step, and the caller after it."""
+
+    def through(check: Check) -> str:
+        check()
+        unhalted()
+        return "done"
+
+    assert await halting(through) == "done"
+    work, after = Work(), list[str]()
+
+    def steps(check: Check) -> None:
+        work()
+        check()
+        after.append("a step that nobody waits for")
+
+    waiting = asyncio.ensure_future(halting(steps))
+    await asyncio.to_thread(work.begun.wait)
+    waiting.cancel()
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    work.go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert work.ended.is_set()
+    assert after == []
 
 
 def test_a_loop_that_ends_waits_for_the_work() -> None:

@@ -144,10 +144,20 @@ def test_a_redirect_does_not_leave_tls() -> None:
     assert redirect_target("http://models.example.org/ab", 301, {"location": target}) == target
 
 
-@pytest.mark.parametrize("status", [200, 206])
-def test_a_status_that_carries_the_object_is_not_refused(status: int) -> None:
-    """200 and 206 pass."""
-    refuse_status(_URL, status, {})
+@pytest.mark.parametrize(
+    ("status", "received", "headers", "body"),
+    [
+        (200, 0, {}, Body(restart=True, length=10)),
+        (200, 4, {}, Body(restart=True, length=10)),
+        (206, 4, {"content-range": "bytes 4-9/10"}, Body(restart=False, length=6)),
+    ],
+)
+def test_a_status_that_carries_the_object_is_not_refused(
+    status: int, received: int, headers: dict[str, str], body: Body
+) -> None:
+    """200 and 206 pass, and say from where on the body is read."""
+    refuse_status(_URL, status, headers)
+    assert judge_body(_URL, status, headers, received, 10) == body
 
 
 @pytest.mark.parametrize(

@@ -180,13 +180,15 @@ async def test_an_answer_that_is_no_index_is_no_index(
 async def test_entries_that_break_the_format_block_only_themselves(
     made: MadeRegistry, client_for: ClientFor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What has no usable name is logged, and the rest of the index is there."""
+    """What has no usable name is logged, so is what a listing leaves out, and the rest of the index is there."""
     index = json.loads((made.root / "models.json").read_bytes())
     index["../.."] = {"x": {"y": {"hash": "0" * 64}}}
+    index["group"]["model"]["broken"] = {"hash": "no digest"}
     (made.root / "models.json").write_text(json.dumps(index))
     with caplog.at_level(logging.WARNING):
         assert len(list((await client_for(str(made.root)).index()).index)) == 3
-    assert "models.json" in caplog.text
+    assert "'../..'" in caplog.text
+    assert "models.json: group/model broken is left out: hash is 'no digest'" in caplog.text
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410])

@@ -176,3 +176,4 @@ async def test_the_body_of_a_redirect_is_not_read_for_ever(
     """A redirect with an endless body is followed all the same."""
     server.inject(Redirect("?again"), Longer(), on=lambda request: "again" not in request.target, times=None)
     await ask_all(open_http(server.url), made, sink)
+    assert ["again" in request.target for request in server.requests] == [False, True] * 3

@@ -256,6 +256,7 @@ async def test_nothing_is_left_open(
         await client.aclose()
     gc.collect()
     await until(lambda: server.open_connections == 0)
+    assert server.open_connections == 0
 
 
 async def test_a_name_works_like_an_address(made: MadeRegistry, serve: Serve, open_http: OpenHttp) -> None:

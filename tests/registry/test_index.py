@@ -126,6 +126,17 @@ def test_a_broken_entry_blocks_itself_only() -> None:
     assert "../v3" in index.unnamed_problems[0]
 
 
+def test_what_a_log_is_told_has_an_end() -> None:
+    """A thousand broken entries are a hundred sentences and their number; each can still be asked for."""
+    broken = {f"v{number:03}": {"hash": "none"} for number in range(1000)}
+    index = parse_index(json.dumps({"group": {"model": broken}}).encode())
+    told = index.told_problems()
+    assert (len(told), told[-1]) == (101, "900 more entries are left out.")
+    assert "group/model v000" in told[0]
+    with pytest.raises(RegistryError, match="v999"):
+        index.get(ModelRef.parse("group/model v999"))
+
+
 def test_what_is_missing_comes_with_what_is_there() -> None:
     """An unknown version lists the known ones, an unknown model the ones of a similar name."""
     index = _parsed(
@@ -163,16 +174,16 @@ def test_any_bytes_are_refused_or_an_index(raw: bytes) -> None:
         index = parse_index(raw)
     except RegistryError:
         return
-    _holds(index)
+    _assert_consistent(index)
 
 
 @given(_INDEXES)
 def test_any_index_is_consistent(document: dict[str, Any]) -> None:
     """Whatever the entries say, each listed model can be asked for, and each problem raises when asked for."""
-    _holds(_parsed(document))
+    _assert_consistent(_parsed(document))
 
 
-def _holds(index: Index) -> None:
+def _assert_consistent(index: Index) -> None:
     assert list(index.models) == sorted(index.models)
     assert not set(index.models) & set(index.problems)
     for ref, model in index.models.items():

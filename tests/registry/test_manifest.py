@@ -56,7 +56,7 @@ def _models(draw: st.DrawFn) -> dict[str, Any]:
     return manifest
 
 
-def _tiles(manifest: Manifest) -> None:
+def _assert_tiles(manifest: Manifest) -> None:
     """Every byte of every file lies in exactly one chunk, in order, and nothing else does."""
     assert sum(manifest.sizes) == manifest.total_size == sum(file.size for file in manifest.files)
     assert len(manifest.sizes) == len(manifest.chunks) == len(manifest.chunk_starts)
@@ -110,7 +110,7 @@ def test_unknown_keys_are_kept() -> None:
     assert manifest.model_extra is not None
     assert manifest.model_extra["signature"] == "x"
     assert manifest.sizes == (4, 4, 2)
-    _tiles(manifest)
+    _assert_tiles(manifest)
 
 
 def test_a_manifest_does_not_change() -> None:
@@ -140,7 +140,7 @@ def test_segments_cut_files_from_chunks() -> None:
 @pytest.mark.parametrize("sizes", [[0], [0, 0, 0], [1], [4], [8], [0, 4, 0, 4, 0]])
 def test_borders_are_no_special_case(sizes: list[int]) -> None:
     """Empty models, empty files at either end, and chunks that end where files end are tiled exactly."""
-    _tiles(_parsed(_model(sizes, 4)))
+    _assert_tiles(_parsed(_model(sizes, 4)))
 
 
 def test_a_chunk_may_occur_any_number_of_times() -> None:
@@ -195,7 +195,7 @@ def test_any_consistent_manifest_is_accepted_and_tiles(document: dict[str, Any])
     """What is consistent is accepted, unless a chunk has two lengths, and its segments tile the files exactly."""
     lengths = document.get("chunk_sizes") or []
     assert len(lengths) in (0, len(document["chunks"]))
-    _tiles(_parsed(document))
+    _assert_tiles(_parsed(document))
 
 
 _VALUES = st.recursive(
@@ -219,7 +219,7 @@ _VALUES = st.recursive(
 @given(st.binary(max_size=200) | _VALUES.map(lambda value: json.dumps(value).encode()))
 def test_any_bytes_are_refused_or_consistent(raw: bytes) -> None:
     """Arbitrary bytes and arbitrary JSON are a RegistryError, or a manifest that tiles."""
-    _refused_or_tiles(raw)
+    _assert_refused_or_tiles(raw)
 
 
 @given(_models(), st.data())
@@ -245,7 +245,7 @@ def test_a_changed_manifest_is_refused_or_consistent(document: dict[str, Any], d
             case _:
                 place[key] = data.draw(_VALUES)
         break
-    _refused_or_tiles(json.dumps(changed).encode())
+    _assert_refused_or_tiles(json.dumps(changed).encode())
 
 
 @given(_models(), st.data())
@@ -257,13 +257,13 @@ def test_flipped_bytes_are_refused_or_consistent(document: dict[str, Any], data:
     raw[at] ^= data.draw(st.integers(1, 255))
     with pytest.raises(HashMismatchError):
         parse_manifest(bytes(raw), ".xprim", expected=expected)
-    _refused_or_tiles(bytes(raw))
+    _assert_refused_or_tiles(bytes(raw))
 
 
-def _refused_or_tiles(raw: bytes) -> None:
+def _assert_refused_or_tiles(raw: bytes) -> None:
     try:
         manifest = parse_manifest(raw, ".xprim").manifest
     except RegistryError:
         return
     assert manifest.files
-    _tiles(manifest)
+    _assert_tiles(manifest)

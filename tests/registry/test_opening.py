@@ -48,6 +48,7 @@ def test_each_kind_of_url_has_its_source(tmp_path: Path, monkeypatch: pytest.Mon
         "ftp://ann:s3cret@example.org/",
         "s3://bucket/key",
         "file://server/share",
+        "~nobody-of-that-name/models",
         "http://[::1",
         "https://ann:s3cret@[::1",
         "http://host:port/",
@@ -60,6 +61,13 @@ def test_what_cannot_be_opened_is_a_setting_that_cannot_work(url: str) -> None:
         with pytest.raises(ConfigError) as caught:
             open_sources(config, "/unused")
         assert "s3cret" not in f"{caught.value}{caught.value.hint}{caught.value.subject}"
+
+
+def test_a_file_url_with_two_slashes_is_told_what_it_names() -> None:
+    """`file://data/models` names a host: the message says which, instead of that `file` is not supported."""
+    with pytest.raises(ConfigError, match="another host, 'data'") as caught:
+        open_source("file://data/models", Config())
+    assert "file:///" in caught.value.hint
 
 
 def test_the_registry_comes_before_its_mirrors(tmp_path: Path) -> None:

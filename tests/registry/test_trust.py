@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xprim_nb._hashing import Digest
 from xprim_nb.events import TrustNotice
 from xprim_nb.refs import ModelRef
 from xprim_nb.registry.index import Index, RemoteModel
@@ -21,7 +22,13 @@ _A, _B, _C = ("a" * 64, "b" * 64, "c" * 64)
 def index(digest: str, *, alias: bool = False) -> Index:
     """An index with one entry."""
     ref = _LATEST if alias else _REF
-    return Index({ref: RemoteModel(ref, digest, alias_of="v1" if alias else None)}, {})  # type: ignore[arg-type]
+    return Index({ref: RemoteModel(ref, Digest(digest), alias_of="v1" if alias else None)}, {})
+
+
+def _entry(digest: str, *, alias: bool) -> Index:
+    """An index in which v1 is a version of its own, or an alias."""
+    found = RemoteModel(_REF, Digest(digest), alias_of="v2" if alias else None)
+    return Index({_REF: found}, {})
 
 
 def told(*digests: str, alias: bool = False) -> list[list[str]]:
@@ -60,6 +67,29 @@ def test_an_immutable_version_must_not_move(digests: list[str], kinds: list[list
 def test_an_alias_may_move_forward(digests: list[str], kinds: list[list[str]]) -> None:
     """Following new releases is what aliases are for; going back to an old one is told."""
     assert told(*digests, alias=True) == kinds
+
+
+@pytest.mark.parametrize("first_as_alias", [False, True])
+def test_a_version_cannot_be_rewritten_by_making_it_an_alias(first_as_alias: bool) -> None:
+    """A version that was immutable is told when its hash moves under an alias entry, in one step or in two."""
+    memory, _ = Memory.empty().after(_entry(_A, alias=False))
+    if first_as_alias:
+        memory, news = memory.after(_entry(_A, alias=True))
+        assert news == ()
+    memory = Memory.from_json(json.loads(json.dumps(memory.to_json())))
+    memory, news = memory.after(_entry(_B, alias=True))
+    assert [each.kind for each in news] == ["rewritten"]
+    memory, news = memory.after(_entry(_C, alias=True))
+    assert news == (), "an alias since then, it may move on"
+
+
+def test_a_memory_of_before_is_read() -> None:
+    """A file that does not say which versions were immutable is no error, and tells what it can."""
+    stored = Memory.empty().after(_entry(_A, alias=False))[0].to_json()
+    del stored["fixed"]
+    memory, news = Memory.from_json(stored).after(_entry(_B, alias=False))
+    assert [each.kind for each in news] == ["rewritten"]
+    assert memory.fixed == {str(_REF): _B}
 
 
 def test_a_notice_stands_until_it_is_resolved() -> None:

@@ -44,6 +44,10 @@ _REASONS = {
     errno.EACCES: ("permission denied", "Check who owns the models directory, or choose another one."),
     errno.EPERM: ("permission denied", "Check who owns the models directory, or choose another one."),
     errno.ENOTDIR: ("a file lies where a directory should be", "Move that file away, then run again."),
+    errno.ENOLINK: (  # ours, for a link in the place of a directory
+        "the link leads nowhere",
+        "Is the disk connected that it leads to? Otherwise delete the link, then run again.",
+    ),
     errno.EISDIR: ("a directory lies where a file should be", "Move that directory away, then run again."),
     errno.ENAMETOOLONG: (
         "the path is too long for this file system",
@@ -156,6 +160,8 @@ def _make_dir(path: Path) -> None:
     try:
         path.mkdir()
     except FileExistsError as error:
+        if path.is_symlink() and not path.exists():  # the disk it leads to may only be unplugged
+            raise NotADirectoryError(errno.ENOLINK, "the link leads nowhere", str(path)) from error
         if os.path.lexists(path) and not path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from error
     sync_dir(path.parent)

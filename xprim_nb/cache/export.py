@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xprim_nb._files import storage_errors, write_atomic
+from xprim_nb._threads import Check, unhalted
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.loose import LooseChunk
 from xprim_nb.cache.partial import hash_segments
@@ -32,7 +33,14 @@ from xprim_nb.registry.naming import name_version
 __all__ = ["export"]
 
 
-def export(layout: Layout, store: Store, refs: Sequence[ModelRef], to: Path, known: Index | None) -> Exported:
+def export(
+    layout: Layout,
+    store: Store,
+    refs: Sequence[ModelRef],
+    to: Path,
+    known: Index | None,
+    check: Check = unhalted,
+) -> Exported:
     """Write the models into a registry directory; what it holds already stays.
 
     An installed alias is written as the version it resolved to, and as an alias of it.
@@ -43,6 +51,7 @@ def export(layout: Layout, store: Store, refs: Sequence[ModelRef], to: Path, kno
         refs: Which versions; a reference without a version means all its installed ones.
         to: The registry directory.
         known: The last index seen, for metadata; None for none.
+        check: Called before each chunk.
 
     Raises:
         NotInstalledError: One of them is not installed.
@@ -50,6 +59,7 @@ def export(layout: Layout, store: Store, refs: Sequence[ModelRef], to: Path, kno
         HashMismatchError: An installed file is damaged; the model was not named.
         VersionExistsError: The directory has other bytes under the same version.
         StorageError: The disk refused.
+        HaltedError: `check` did; the chunks that are there stay for the next try.
     """
     models = [model for ref in refs for model in _matching(store, ref)]
     if not models:
@@ -66,7 +76,7 @@ def export(layout: Layout, store: Store, refs: Sequence[ModelRef], to: Path, kno
             notes.append(
                 f"{model.ref}: another client re-encoded its manifest, which is exported as {verified.digest[:12]}."
             )
-        new = _write_chunks(model, verified, to / "data")
+        new = _write_chunks(model, verified, to / "data", check)
         chunks, written = chunks + new[0], written + new[1]
         write_atomic(to / "data" / verified.digest, verified.raw)
         _name(model, verified, to, known)
@@ -82,9 +92,12 @@ def _matching(store: Store, ref: ModelRef) -> list[InstalledModel]:
     return found
 
 
-def _write_chunks(model: InstalledModel, verified: VerifiedManifest, data: Path) -> tuple[int, int]:
+def _write_chunks(
+    model: InstalledModel, verified: VerifiedManifest, data: Path, check: Check
+) -> tuple[int, int]:
     count = size = 0
     for digest, numbers in verified.manifest.distinct.items():
+        check()
         length = verified.manifest.sizes[numbers[0]]
         path = data / digest
         with storage_errors(path, "looking for a chunk"):

@@ -1,7 +1,7 @@
 """Bring the chunks of one pull together: a few threads, each taking the next chunk that is still missing.
 
     1. On this machine: copied, hashed on the way.
-    2. Being fetched by another pull: put off, and looked for again a little later.
+    2. Being fetched by another pull: put off, and looked for again a little later, while that pull goes on.
     3. Otherwise claimed and fetched; the claim is dropped by the system if we die.
     4. What a thread cannot finish by itself goes to the event loop: another try, a mirror, an injected client.
 
@@ -20,10 +20,11 @@ from typing import NamedTuple
 
 from xprim_nb._files import Claim
 from xprim_nb._hashing import Digest
-from xprim_nb._threads import Lanes, settled
+from xprim_nb._threads import Lanes, halting, settled
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.local import LocalChunks
 from xprim_nb.cache.partial import AbandonedError, ChunkWriter, Partial
+from xprim_nb.cache.patience import Patience
 from xprim_nb.cache.progress import Meter
 from xprim_nb.cache.reflink import reflink_files
 from xprim_nb.errors import HashMismatchError, NetworkError, RegistryError, XprimError
@@ -73,6 +74,8 @@ class Gatherer:
         self._todo: deque[Digest] = deque()
         self._failures: list[XprimError] = []
         self._writers: set[ChunkWriter] = set()
+        self._patience = Patience(layout, partial.directory.name)
+        self._waited_enough = False
 
     async def run(self, concurrency: int) -> None:
         """Return when every chunk is verified and in place.
@@ -81,9 +84,10 @@ class Gatherer:
             NetworkError, HashMismatchError, StorageError: The first failure; what was gathered is listed.
         """
         if self._local.places:
-            for digest, model in (
-                await settled(reflink_files, self._partial, self._local, self._layout)
-            ).items():
+            shared = await halting(
+                lambda check: reflink_files(self._partial, self._local, self._layout, check)
+            )
+            for digest, model in shared.items():
                 self._meter.count(digest, "local", model)
                 self._meter.reflinked += self._partial.manifest.sizes[
                     self._partial.manifest.distinct[digest][0]
@@ -118,6 +122,7 @@ class Gatherer:
             self._meter.waiting_for = "another pull that fetches the same bytes"
             await asyncio.sleep(_ELSEWHERE_POLL_S)
             await settled(self._local.refresh)
+            self._waited_enough = await settled(self._patience.is_over)
 
     async def _in_a_thread(self, lanes: Lanes) -> _Pause | None:
         stop = StopToken()
@@ -166,7 +171,7 @@ class Gatherer:
         if source is not None:  # 1
             self._meter.count(turn.digest, "local", source)
             return None
-        if not turn.claim.held:  # 2
+        if not turn.claim.held and not self._waited_enough:  # 2
             self._todo.append(turn.digest)
             return _Pause()
         self._meter.waiting_for = ""

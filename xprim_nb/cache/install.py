@@ -119,18 +119,34 @@ class Installer:
             raise
 
     def check_place(self, ref: ModelRef) -> None:
-        """Return when nothing but a directory, or a link to one, lies where a version should go.
+        """Return when nothing but a directory of its own, or a link to one, lies where a version should go.
 
         Raises:
-            StorageError: Something else does; the message names it.
+            StorageError: Something else does, or the directory is another version's; the message names it.
         """
         final = self._layout.model_dir(ref)
         for path in (self._layout.base, final.parent.parent, final.parent, final):
             if os.path.lexists(path) and not path.is_dir() and not (path == final and path.is_symlink()):
+                what = "A link that leads nowhere" if path.is_symlink() else "A file"
                 raise StorageError(
-                    f"A file lies where {ref} should go: {path}",
+                    f"{what} lies where {ref} should go: {path}",
                     subject=str(path),
                     hint="Move it away, then run again.",
+                )
+        if final.is_dir() and not final.is_symlink() and self._store.find(ref) is None:
+            self._require_own(ref, final)
+
+    def _require_own(self, ref: ModelRef, final: Path) -> None:
+        """Where "Demo" and "demo" are one directory, by the file system or by a link, only one of the two fits in."""
+        for other in self._store.list():
+            same = False
+            with contextlib.suppress(OSError):  # listed, and gone
+                same = other.ref != ref and other.path.samefile(final)
+            if same:
+                raise StorageError(
+                    f"{ref} would lie in the directory of {other.ref}: {final}",
+                    subject=str(final),
+                    hint=f"Remove {other.ref} first, or use another data directory for {ref}.",
                 )
 
     def remove(self, model: InstalledModel) -> Removed:

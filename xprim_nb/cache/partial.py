@@ -24,6 +24,7 @@ from xprim_nb._files import (
 )
 from xprim_nb._files import write_at as write_block
 from xprim_nb._hashing import Digest, is_digest, read_range
+from xprim_nb._threads import Check, unhalted
 from xprim_nb.errors import HashMismatchError, XprimError
 from xprim_nb.registry.manifest import Manifest, Segment, VerifiedManifest
 
@@ -97,12 +98,21 @@ class Partial:
         self._lock = threading.Lock()
         self._journal = -1
 
-    def recall(self) -> None:
-        """Find out which listed chunks are really there, by hashing them."""
+    def recall(self, check: Check = unhalted) -> None:
+        """Find out which listed chunks are really there, by hashing them.
+
+        Raises:
+            HaltedError: `check` did.
+        """
         listed = journal_digests(self.directory)
         claimed = [digest for digest in self.manifest.distinct if digest in listed]
+
+        def is_right(digest: Digest) -> bool:
+            check()
+            return self._is_right(digest)
+
         with ThreadPoolExecutor(_THREADS) as pool:
-            found = pool.map(self._is_right, claimed)
+            found = pool.map(is_right, claimed)
             self.present = {digest for digest, right in zip(claimed, found, strict=True) if right}
         if len(self.present) < len(claimed):
             _log.warning(
@@ -171,19 +181,19 @@ class Partial:
                 os.write(self._journal, f"{digest}\n".encode())
                 self.present.add(digest)
 
-    def settle_if_right(self, digests: Iterable[Digest]) -> list[Digest]:
+    def settle_if_right(self, digests: Iterable[Digest], check: Check = unhalted) -> list[Digest]:
         """List those chunks whose bytes are right where they lie now, and name them.
 
         Raises:
             StorageError: The disk refused.
+            HaltedError: `check` did; what was listed stays so.
         """
-        right = [
-            digest
-            for digest in dict.fromkeys(digests)
-            if digest not in self.present and self._is_right(digest)
-        ]
-        for digest in right:
-            self.settle(digest)
+        right = []
+        for digest in dict.fromkeys(digests):
+            check()
+            if digest not in self.present and self._is_right(digest):
+                self.settle(digest)
+                right.append(digest)
         return right
 
     def open_file(self, number: int) -> int:

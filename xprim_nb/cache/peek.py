@@ -40,7 +40,7 @@ def peek_installed(ref: ModelRef, root: Path, verified: VerifiedManifest) -> Pee
     files: dict[str, TensorFile] = {}
     read_bytes = 0
     for file in verified.manifest.files:
-        if not file.path.endswith(_SUFFIXES):
+        if not _is_tensor_file(file.path):
             continue
         with (
             storage_errors(root / file.path, "reading"),
@@ -73,7 +73,7 @@ async def peek_remote(
     files: dict[str, TensorFile] = {}
     fetched = 0
     for number, file in enumerate(verified.manifest.files):
-        while file.path.endswith(_SUFFIXES):
+        while _is_tensor_file(file.path):
             try:
                 found = await settled(parse_tensor_file, reader.of_file(number), file.size, file.path)
             except _MissingChunkError as missing:
@@ -84,6 +84,10 @@ async def peek_remote(
                 files[file.path] = found
             break
     return Peeked(ref, verified.digest, verified.manifest.total_size, files, fetched)
+
+
+def _is_tensor_file(path: str) -> bool:
+    return path.lower().endswith(_SUFFIXES)
 
 
 async def _bring(

@@ -166,12 +166,15 @@ async def telling(
     calls: set[asyncio.Task[None]] = set()
     threads = DaemonThreads(1)
 
-    async def call(snapshot: PullProgress) -> None:
+    def call_back(snapshot: PullProgress) -> None:
         assert callback is not None
         try:
-            await asyncio.wrap_future(threads.submit(callback, snapshot))
-        except Exception:  # noqa: BLE001  # somebody else's code: logged, and the pull goes on
+            callback(snapshot)
+        except BaseException:  # noqa: BLE001  # somebody else's code; a SystemExit would end the loop, not the program
             _log.exception("a progress callback failed", extra={"ref": str(meter.ref)})
+
+    async def call(snapshot: PullProgress) -> None:
+        await asyncio.wrap_future(threads.submit(call_back, snapshot))
 
     def tell() -> None:
         snapshot = meter.snapshot()

@@ -98,7 +98,8 @@ def _idle_for(path: Path) -> float:
     for each in (path, path / "verified", path / "tree"):
         with contextlib.suppress(OSError):
             newest = max(newest, each.lstat().st_mtime)
-    return time.time() - newest
+    # A clock that was set back, or the one of a file server, dates what is new into the future.
+    return max(0.0, time.time() - newest)
 
 
 def _size(path: Path) -> int:

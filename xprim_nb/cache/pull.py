@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from xprim_nb._files import free_bytes, locked
-from xprim_nb._threads import settled
+from xprim_nb._threads import Check, halting, settled
 from xprim_nb.cache.chunkindex import ChunkIndex
 from xprim_nb.cache.gather import Gatherer
 from xprim_nb.cache.install import Installer
@@ -99,7 +99,7 @@ class Puller:
             return already_installed(installed, verified, free_bytes(self._layout.base))
         verified = await self._manifest(offer, installed)
         partial = Partial(self._layout.partials / verified.digest, verified)
-        await settled(partial.recall)
+        await halting(partial.recall)
         local = await settled(self._local, verified)
         return await settled(self._plan, ref, verified, installed, partial, local)
 
@@ -158,7 +158,7 @@ class Puller:
         same = installed is not None and installed.manifest_hash == verified.digest
         if installed is not None and same and not force:  # another process was first
             return Pulled(ref, "already_installed", installed, meter.receipt(), offer.checked, offer.warnings)
-        whole = await settled(self._whole_in_place, ref, verified, offer, meter)
+        whole = await halting(lambda check: self._whole_in_place(ref, verified, offer, meter, check))
         if whole is not None:
             return Pulled(ref, "installed", whole, meter.receipt(), offer.checked, offer.warnings)
 
@@ -258,7 +258,7 @@ class Puller:
     ) -> None:
         """Decisions 4 and 5."""
         meter.waiting_for = "what an earlier pull left to be verified"
-        await settled(partial.recall)
+        await halting(partial.recall)
         local = await settled(self._local, verified)
         plan = await settled(self._plan, ref, verified, installed, partial, local)
         check_space(plan, self._layout.base)
@@ -268,7 +268,7 @@ class Puller:
         await gatherer.run(concurrency)
 
     def _whole_in_place(
-        self, ref: ModelRef, verified: VerifiedManifest, offer: _Offer, meter: Meter
+        self, ref: ModelRef, verified: VerifiedManifest, offer: _Offer, meter: Meter, check: Check
     ) -> InstalledModel | None:
         """The model, when its directory holds exactly this manifest's bytes already.
 
@@ -276,7 +276,7 @@ class Puller:
         """
         directory = self._layout.model_dir(ref)
         if manifest_digest(self._layout, directory) != verified.digest or not is_whole(
-            directory, verified.manifest
+            directory, verified.manifest, check
         ):
             return None
         meter.begin(verified.manifest, set(verified.manifest.distinct))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from xprim_nb._files import clone_file, storage_errors
 from xprim_nb._hashing import Digest
+from xprim_nb._threads import Check, unhalted
 from xprim_nb.cache.chunkindex import ChunkPlace
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.local import LocalChunks
@@ -25,7 +26,9 @@ __all__ = ["reflink_files"]
 _log = logging.getLogger("xprim_nb.cache")
 
 
-def reflink_files(partial: Partial, local: LocalChunks, layout: Layout) -> dict[Digest, str]:
+def reflink_files(
+    partial: Partial, local: LocalChunks, layout: Layout, check: Check = unhalted
+) -> dict[Digest, str]:
     """Chunks that are now verified in the partial because a whole file was shared, with the model they came from.
 
     A file of which the partial has verified chunks already is left to be copied chunk by chunk: the one to be shared
@@ -33,6 +36,7 @@ def reflink_files(partial: Partial, local: LocalChunks, layout: Layout) -> dict[
 
     Raises:
         StorageError: The disk refused.
+        HaltedError: `check` did.
     """
     done: dict[Digest, str] = {}
     for number, chunks in _whole_files(partial.manifest):
@@ -47,7 +51,7 @@ def reflink_files(partial: Partial, local: LocalChunks, layout: Layout) -> dict[
             if shared is False:
                 return done
             if shared:
-                for digest in partial.settle_if_right(chunks):
+                for digest in partial.settle_if_right(chunks, check):
                     done[digest] = str(place.ref)
                 break
     return done

@@ -1,7 +1,8 @@
 """`registry.json`: what is installed. Written last, atomically, and read without a lock.
 
 The whole read-modify-write happens inside the lock; keys we do not know are kept. A damaged file is moved aside and
-rebuilt from the model directories, each of which holds its own manifest.
+rebuilt from the model directories, each of which holds its own manifest; so is an empty one, which a power cut leaves
+of a file that was not made durable.
 
 Source: spec 1 §Disk layout; faults G17 and G18 of the original.
 """
@@ -179,14 +180,16 @@ class Store:
             except FileNotFoundError:
                 return {}
         try:
-            document = orjson.loads(raw) if raw.strip() else None
+            document = orjson.loads(raw)
             if document is None:  # the original writes "null" for an empty registry
                 return {}
             if isinstance(document, dict):
-                return document
+                return _exactly(raw, document) if setting_aside else document
         except orjson.JSONDecodeError:
             _log.debug("registry.json does not parse", extra={"path": str(path)})
         rebuilt = self._rebuild()
+        if not rebuilt and not raw.strip():
+            return {}
         _log.warning(
             "registry.json is damaged; %d models were found again in their directories",
             sum(len(versions) for models in rebuilt.values() for versions in models.values()),
@@ -284,6 +287,15 @@ def _encoded(document: Document) -> bytes:
         return orjson.dumps(document, option=orjson.OPT_INDENT_2)
     except TypeError:  # somebody's values are nested deeper than orjson writes, though it reads them
         return json.dumps(document, indent=2).encode()
+
+
+def _exactly(raw: bytes, otherwise: Document) -> Document:
+    """The document in `raw` with every digit of the numbers that others put there, which orjson rounds to 64 bits."""
+    try:
+        found: Document = json.loads(raw)
+    except RecursionError:  # nested deeper than this reader goes
+        return otherwise
+    return found
 
 
 def _object_in(parent: Document, key: str) -> Document:

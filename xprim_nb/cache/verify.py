@@ -11,24 +11,33 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from xprim_nb._hashing import Digest
+from xprim_nb._threads import Check, unhalted
 from xprim_nb.cache.partial import hash_segments
 from xprim_nb.registry.manifest import Manifest
 
 __all__ = ["is_whole", "wrong_chunks"]
 
 
-def is_whole(root: Path, manifest: Manifest) -> bool:
-    """True when the files below `root` are there, of the right size, and hold the manifest's bytes."""
-    return not _odd_files(root, manifest) and not wrong_chunks(root, manifest)
+def is_whole(root: Path, manifest: Manifest, check: Check = unhalted) -> bool:
+    """True when the files below `root` are there, of the right size, and hold the manifest's bytes.
+
+    Raises:
+        HaltedError: `check` did.
+    """
+    return not _odd_files(root, manifest) and not wrong_chunks(root, manifest, check)
 
 
-def wrong_chunks(root: Path, manifest: Manifest) -> dict[int, Digest]:
+def wrong_chunks(root: Path, manifest: Manifest, check: Check = unhalted) -> dict[int, Digest]:
     """Chunks, by their number in the stream, that the files below `root` do not hold as they should.
 
     A file of another size than the manifest says makes the chunk wrong in which it ends.
+
+    Raises:
+        HaltedError: `check` did.
     """
 
     def wrong(number: int) -> bool:
+        check()
         found = hashlib.sha256()
         whole = hash_segments(root, manifest, number, found.update)
         return not whole or found.hexdigest() != manifest.chunks[number]

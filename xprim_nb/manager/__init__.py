@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from xprim_nb import demo
-from xprim_nb._threads import settled
+from xprim_nb._threads import halting, settled
 from xprim_nb.cache.chunkindex import ChunkIndex
 from xprim_nb.cache.export import export as export_models
 from xprim_nb.cache.install import Installer
@@ -38,7 +38,7 @@ from xprim_nb.cache.values import (
     PullPlan,
     Removed,
 )
-from xprim_nb.config import Config, mask_url
+from xprim_nb.config import Config, expand_home, mask_url
 from xprim_nb.errors import StorageError
 from xprim_nb.events import EventHub, PullProgress
 from xprim_nb.logs import LogBridge, Logger
@@ -199,9 +199,10 @@ class Manager(Reading):
         wanted = [refs] if isinstance(refs, (str, ModelRef)) else list(refs)
         parsed = [ModelRef.parse(ref) for ref in wanted]
         known = await self._client.cached_index()
-        target = Path(to).expanduser().absolute()
-        return await settled(
-            export_models, self._layout, self._store, parsed, target, known.index if known else None
+        target = expand_home(to, "to").absolute()
+        index = known.index if known else None
+        return await halting(
+            lambda check: export_models(self._layout, self._store, parsed, target, index, check)
         )
 
     @at_home

@@ -119,8 +119,10 @@ class Reading:
         """Every model of one group; empty when the registry has no such group.
 
         Raises:
+            InvalidRefError: The group is no name.
             NetworkError, OfflineError, RegistryError: See `list_remote`.
         """
+        ModelRef(group, "any")  # refused before anybody is asked
         return (await self.list_remote()).keeping(lambda model: model.ref.group == group)
 
     @at_home
@@ -131,8 +133,9 @@ class Reading:
             InvalidRefError, ModelNotFoundError: There is no such model.
             NetworkError, OfflineError, RegistryError: See `list_remote`.
         """
+        name = ModelRef(group, model)
         answer = await self._client.index()
-        found = {each.ref for each in answer.index.versions(ModelRef(group, model))}
+        found = {each.ref for each in answer.index.versions(name)}
         return RemoteListing.of(answer).keeping(lambda each: each.ref in found)
 
     @at_home
@@ -143,7 +146,8 @@ class Reading:
             InvalidRefError, ModelNotFoundError, VersionNotFoundError: There is no such version.
             NetworkError, OfflineError, RegistryError: See `list_remote`.
         """
-        return (await self._client.index()).index.get(ModelRef.parse(ref))
+        parsed = ModelRef.parse(ref).require_version()
+        return (await self._client.index()).index.get(parsed)
 
     @at_home
     async def get_remote_detail(self, ref: ModelRef | str) -> RemoteDetail:
@@ -186,12 +190,13 @@ class Reading:
         Versions that the registry no longer lists are left out.
 
         Raises:
+            InvalidRefError: `name` is no name.
             NotInstalledError: `name` is given and nothing of it is installed.
             NetworkError, OfflineError: The registry could not be asked.
         """
+        wanted = None if name is None else ModelRef.parse(name)
         models = await settled(self._store.list)
-        if name is not None:
-            wanted = ModelRef.parse(name)
+        if wanted is not None:
             models = [
                 each for each in models if wanted in (each.ref, ModelRef(each.ref.group, each.ref.model))
             ]

@@ -141,7 +141,7 @@ class RegistryClient:
             return IndexAnswer(
                 parse_index(cached.raw), cached.source, cached.age_s, True, why, memory=cached.memory
             )
-        for problem in index.unnamed_problems:
+        for problem in index.told_problems():
             _log.warning("models.json: %s", problem, extra={"registry": self.url})
         memory, news = known.memory.after(index)
         for notice in news:

@@ -11,6 +11,7 @@ import difflib
 import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -24,7 +25,7 @@ __all__ = ["MAX_ALIAS_DEPTH", "Index", "RemoteModel", "parse_index"]
 MAX_ALIAS_DEPTH = 8
 
 # Every one of them is logged; a hostile index of 64 MiB has room for millions.
-_MAX_UNNAMED = 100
+_MAX_TOLD = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,13 @@ class Index:
 
     def __iter__(self) -> Iterator[RemoteModel]:
         return iter(self.models.values())
+
+    def told_problems(self) -> list[str]:
+        """A sentence for each entry that is left out of the list, for a log; not for all when they are very many."""
+        named = [f"{ref} is left out: {problem}" for ref, problem in islice(self.problems.items(), _MAX_TOLD)]
+        if len(self.problems) > _MAX_TOLD:
+            named.append(f"{len(self.problems) - _MAX_TOLD} more entries are left out.")
+        return [*self.unnamed_problems, *named]
 
     def get(self, ref: ModelRef) -> RemoteModel:
         """The entry for a version.
@@ -139,9 +147,9 @@ def _items(value: object, place: str, unnamed: list[str]) -> list[tuple[str, Any
 
 
 def _note(unnamed: list[str], reason: str) -> None:
-    if len(unnamed) < _MAX_UNNAMED:
+    if len(unnamed) < _MAX_TOLD:
         unnamed.append(reason)
-    elif len(unnamed) == _MAX_UNNAMED:
+    elif len(unnamed) == _MAX_TOLD:
         unnamed.append("models.json has more entries without a usable name than are listed here.")
 
 

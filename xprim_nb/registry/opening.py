@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from xprim_nb.config import Config, mask_url
+from xprim_nb.config import Config, expand_home, mask_url
 from xprim_nb.errors import ConfigError
 from xprim_nb.registry.sources import Source
 from xprim_nb.registry.sources.answers import origin
@@ -68,13 +68,19 @@ def open_source(url: str, config: Config, client: AsyncClientLike | None = None)
         # By name for the same reason: it brings an HTTP client of its own.
         request = importlib.import_module("urllib.request")
         return DirectorySource(Path(request.url2pathname(parts.path)))
+    if parts.scheme == "file":
+        raise ConfigError(
+            f"The registry URL {mask_url(url)!r} names a file on another host, {parts.hostname or ''!r}.",
+            subject="registry_url",
+            hint="A file on this machine has three slashes, file:///path; a network drive is named by its path.",
+        )
     if "://" in url:
         raise ConfigError(
             f"The registry URL {mask_url(url)!r} has a scheme that is not supported.",
             subject="registry_url",
             hint="Use http://, https://, file:// or a directory.",
         )
-    return DirectorySource(Path(url).expanduser().absolute())
+    return DirectorySource(expand_home(url, "registry_url").absolute())
 
 
 def _share_origin(first: str, second: str) -> bool:

@@ -3,7 +3,8 @@
     1. A version never seen before is remembered.
     2. The hash seen last again: nothing to say; an earlier notice about it still stands.
     3. A hash seen earlier and since superseded: a rollback.
-    4. A new hash under an immutable (non-alias) version: rewritten.
+    4. A new hash under an immutable (non-alias) version: rewritten, also where the version becomes an alias with the
+       new hash, or became one before with the old.
     5. A new hash under an alias: that is what aliases are for.
 
 Source: spec 1 §Client; TUF's remembered client state.
@@ -12,7 +13,7 @@ Source: spec 1 §Client; TUF's remembered client state.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from xprim_nb.events import TrustNotice
@@ -32,10 +33,12 @@ class Memory:
     Attributes:
         seen: For each version, the manifest hashes in the order they were first offered.
         notices: What stands against a version now.
+        fixed: For each version that ever was an immutable one, the hash it last had as such.
     """
 
     seen: Mapping[str, tuple[str, ...]]
     notices: Mapping[str, TrustNotice]
+    fixed: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def empty(cls) -> Memory:
@@ -44,16 +47,18 @@ class Memory:
 
     def after(self, index: Index) -> tuple[Memory, tuple[TrustNotice, ...]]:
         """The memory with `index` taken in, and what is new against it."""
-        seen, notices, news = dict(self.seen), dict(self.notices), []
+        seen, notices, fixed, news = dict(self.seen), dict(self.notices), dict(self.fixed), []
         for model in index:
             key, offered = str(model.ref), model.manifest_hash
-            known = seen.get(key, ())
+            known, was_fixed = seen.get(key, ()), fixed.get(key)
+            if model.alias_of is None:
+                fixed[key] = offered
             if known and known[-1] == offered:  # 2
                 continue
             notice = None
             if offered in known:  # 3
                 notice = TrustNotice("rollback", model.ref, known[-1], offered)
-            elif known and model.alias_of is None:  # 4
+            elif known and (model.alias_of is None or known[-1] == was_fixed):  # 4
                 notice = TrustNotice("rewritten", model.ref, known[-1], offered)
             if notice is None:
                 notices.pop(key, None)
@@ -61,7 +66,7 @@ class Memory:
                 notices[key] = notice
                 news.append(notice)
             seen[key] = (*(each for each in known if each != offered), offered)[-_MOST_HASHES:]
-        return Memory(seen, notices), tuple(news)
+        return Memory(seen, notices, fixed), tuple(news)
 
     def notice_for(self, ref: ModelRef, offered: str) -> TrustNotice | None:
         """What stands against this version at this hash."""
@@ -75,6 +80,7 @@ class Memory:
             "notices": {
                 key: [each.kind, each.known_hash, each.offered_hash] for key, each in self.notices.items()
             },
+            "fixed": dict(self.fixed),
         }
 
     @classmethod
@@ -89,4 +95,5 @@ class Memory:
             key: TrustNotice(kind, ModelRef.parse(key), str(known), str(offered))
             for key, (kind, known, offered) in stored["notices"].items()
         }
-        return cls(seen, notices)
+        fixed = stored.get("fixed", {})  # not remembered before it was asked for
+        return cls(seen, notices, {str(key): str(digest) for key, digest in fixed.items()})

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from xprim_nb._bridge import Handle
-from xprim_nb._threads import settled
+from xprim_nb._threads import halting
 from xprim_nb.cache.values import (
     Exported,
     InstalledModel,
@@ -23,6 +23,7 @@ from xprim_nb.cache.values import (
     Removed,
     UpdateCheck,
 )
+from xprim_nb.config import expand_home
 from xprim_nb.events import Event, PullProgress
 from xprim_nb.manager import Manager
 from xprim_nb.refs import ModelRef
@@ -167,19 +168,21 @@ class ModelVerbs(Verbs):
         mode: Literal["aligned", "fixed"] = "aligned",
         replace: bool = False,
     ) -> Handle[Published]:
-        """See `registry.publisher.publish`."""
+        """See `registry.publisher.publish`; no shell has replaced `~` here, so it is."""
 
         async def work() -> Published:
-            return await settled(
-                publish,
-                Path(source),
-                ModelRef.parse(ref),
-                to=Path(to),
-                alias=alias,
-                metadata=metadata,
-                chunk_size=chunk_size,
-                mode=mode,
-                replace=replace,
+            return await halting(
+                lambda check: publish(
+                    expand_home(source, "source"),
+                    ModelRef.parse(ref),
+                    to=expand_home(to, "to"),
+                    alias=alias,
+                    metadata=metadata,
+                    chunk_size=chunk_size,
+                    mode=mode,
+                    replace=replace,
+                    progress=lambda _: check(),
+                )
             )
 
         return self._running.add(Handle(work(), f"publish {ref}"))

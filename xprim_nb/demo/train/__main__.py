@@ -60,7 +60,7 @@ def train(values: argparse.Namespace) -> None:
     require_packages()
     import torch
 
-    from xprim_nb.demo.train.stages import STAGES, Run
+    from xprim_nb.demo.train.stages import STAGES, Run  # house: brings torch and peft, which are optional
 
     torch.set_num_threads(values.threads)
     torch.use_deterministic_algorithms(True)
