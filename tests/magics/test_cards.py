@@ -42,6 +42,14 @@ def test_html_escapes_what_it_shows() -> None:
     assert 'role="alert"' in shown
 
 
+def test_card_shows_control_characters() -> None:
+    """What a server or a registry wrote cannot turn the card around, or drive the terminal."""
+    error = XprimError("It said \u202eno.", subject="\x1b[2Jx.txt", hint="Ask \u200f it.")
+    for shown in (cards.text_card(error), cards.html_card(error, "")):
+        assert not set(shown) & set("\x1b\u202e\u200f")
+        assert "\\x1b[2Jx.txt" in shown
+
+
 def test_card_in_a_terminal(shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> None:
     """A terminal shows the text once, without frames; `%tb` still has them, and the cell has failed."""
     result = shell.run_cell("%xprim path other/base v1")

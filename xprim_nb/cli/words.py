@@ -11,19 +11,13 @@ from datetime import UTC, datetime
 
 import click
 
-from xprim_nb._text import format_bytes
+from xprim_nb._text import clean, format_bytes
+from xprim_nb._text import format_count as count
 
 __all__ = ["clean", "count", "date", "duration", "say", "short_size", "size", "stamp", "table"]
 
 # What a terminal without these characters shows instead.
 _PLAIN = str.maketrans({"→": "->", "×": "x", "…": "...", "–": "-", "—": "-", "’": "'", "≤": "<=", "≥": ">="})
-
-# Names and metadata come from a registry: they must not move the cursor, ring, or turn the reading direction.
-_CONTROL = {
-    code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
-    for code in (*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
-    if chr(code) not in "\n\t"
-}
 
 
 def size(size_bytes: int | None) -> str:
@@ -62,15 +56,6 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def count(number: int, noun: str) -> str:
-    """A number with its noun.
-
-    >>> count(1, "version"), count(2, "version")
-    ('1 version', '2 versions')
-    """
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]], least: Sequence[int] = ()) -> list[str]:
     """Lines of left-aligned columns, three spaces apart.
 
@@ -87,15 +72,6 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], least: Sequence
         "".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     ]
-
-
-def clean(text: str) -> str:
-    r"""Text that cannot drive a terminal: control characters are shown, not obeyed.
-
-    >>> clean("a\x1b[31mb")
-    'a\\x1b[31mb'
-    """
-    return text.translate(_CONTROL)
 
 
 def say(text: str, *, err: bool = False, raw: bool = False) -> None:

@@ -17,6 +17,7 @@ from types import TracebackType
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import display
 
+from xprim_nb._text import clean
 from xprim_nb.errors import XprimError
 
 __all__ = ["html_card", "show_ours", "text_card"]
@@ -82,7 +83,8 @@ def _facts(error: XprimError) -> tuple[str, str, str]:
     for pattern, replacement in _IN_NOTEBOOKS:
         hint = pattern.sub(replacement, hint)
     where = error.subject if error.subject and error.subject not in error.message else ""
-    return error.message, where, hint
+    # Parts of them may come from a registry or a server.
+    return clean(error.message), clean(where), clean(hint)
 
 
 def text_card(error: XprimError) -> str:
