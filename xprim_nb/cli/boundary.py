@@ -189,6 +189,9 @@ def _boundary(session: Session, parent: click.Context | None) -> Iterator[None]:
 
 def _report(session: Session, error: dict[str, Any]) -> None:
     """Tell a failure: on stderr for a person, as the document's `error` for a program."""
+    if error["subject"] == "stdout":  # it takes no document either
+        _silence_stdout()
+        session.as_json = False
     session.flush(error=error)
     tell_error(session, error)
 

@@ -13,6 +13,7 @@ import click
 
 from xprim_nb._text import clean, format_bytes
 from xprim_nb._text import format_count as count
+from xprim_nb.errors import StorageError
 
 __all__ = ["clean", "count", "date", "duration", "say", "short_size", "size", "stamp", "table"]
 
@@ -81,16 +82,31 @@ def say(text: str, *, err: bool = False, raw: bool = False) -> None:
         text: What to print.
         err: To stderr instead of stdout.
         raw: Leave control characters alone: a path must come out as it is.
+
+    Raises:
+        BrokenPipeError: Nobody reads any more.
+        StorageError: Stdout goes to a file that cannot take it.
     """
     stream = sys.stderr if err else sys.stdout
     encoding = getattr(stream, "encoding", None) or "utf-8"
     if not raw:
         text = clean(text)
+    written: str | bytes = text
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
         if raw:  # bytes that are no text in this locale, as the file system gave them
-            click.echo(text.encode(encoding, "surrogateescape"), err=err)
-            return
-        text = text.translate(_PLAIN).encode(encoding, "backslashreplace").decode(encoding)
-    click.echo(text, err=err)
+            written = text.encode(encoding, "surrogateescape")
+        else:
+            written = text.translate(_PLAIN).encode(encoding, "backslashreplace").decode(encoding)
+    try:
+        click.echo(written, err=err)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise StorageError(
+            f"The answer could not be written: {why}.",
+            subject="stderr" if err else "stdout",
+            hint="Check where the output goes.",
+        ) from error
