@@ -9,6 +9,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from xprim_nb.errors import NotInstalledError, OfflineError, XprimError
 from xprim_nb.magics import cards
+from xprim_nb.registry.sources import SourceError
 
 from .conftest import Kernel
 
@@ -19,6 +20,7 @@ def test_card_says_what_where_and_what_to_do() -> None:
     assert (
         cards.text_card(error) == "OfflineError: Not on this machine.\nwhere: demo/tiny v1\nhint: Go online."
     )
+    assert cards.text_card(SourceError("No answer.")).startswith("NetworkError: No answer.")
     assert "where" not in cards.text_card(XprimError("demo/tiny v1 is gone.", subject="demo/tiny v1"))
 
 

@@ -74,7 +74,7 @@ def _show(
         return []
     full = "".join(traceback.format_exception(kind, error, trace))
     _publish({"text/plain": text_card(error), "text/html": html_card(error, full)}, raw=True)
-    shell._showtraceback(kind, error, [])
+    shell._showtraceback(error.kind, error, [])
     return []
 
 
@@ -91,7 +91,7 @@ def text_card(error: XprimError) -> str:
     """The card as text."""
     message, where, hint = _facts(error)
     lines = [
-        f"{type(error).__name__}: {message}",
+        f"{error.kind.__name__}: {message}",
         f"where: {where}" if where else "",
         f"hint: {hint}" if hint else "",
     ]
@@ -101,7 +101,7 @@ def text_card(error: XprimError) -> str:
 def html_card(error: XprimError, full_traceback: str) -> str:
     """The card as HTML, readable in light and dark themes."""
     message, where, hint = _facts(error)
-    parts = [f"<strong>{escape(type(error).__name__)}</strong> {escape(message)}"]
+    parts = [f"<strong>{escape(error.kind.__name__)}</strong> {escape(message)}"]
     parts += [f"<div>Where: <code>{escape(where)}</code></div>"] if where else []
     parts += [f"<div>What to do: {escape(hint)}</div>"] if hint else []
     parts.append(
