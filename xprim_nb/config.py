@@ -26,6 +26,8 @@ __all__ = ["MAX_CONCURRENCY", "Config", "mask_url"]
 MAX_CONCURRENCY = 16
 
 _APP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+# A further registry begins like one: with a scheme, a root, a home, a drive or a dot. Other spaces belong to a path.
+_NEXT_REGISTRY = re.compile(r"\s+(?=[A-Za-z][A-Za-z0-9+.-]*://|[/~\\]|\.{1,2}[/\\]|[A-Za-z]:[/\\])")
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}
 
 
@@ -134,7 +136,8 @@ class Config:
         )
         if directory:
             config = replace(config, data_dir=Path(directory))
-        urls = env.get("XPRIM_MODELS_REGISTRY_URL", "").split()
+        named = env.get("XPRIM_MODELS_REGISTRY_URL", "").strip()
+        urls = _NEXT_REGISTRY.split(named) if named else []
         if urls and config.registry_url is None:
             config = replace(config, registry_url=urls[0], mirrors=(*urls[1:], *config.mirrors))
         switch = env.get("XPRIM_OFFLINE", "").strip().lower()

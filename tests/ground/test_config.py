@@ -210,3 +210,22 @@ def test_a_password_is_never_left(user: str, password: str) -> None:
     """Any password without URL delimiters is gone from the masked URL."""
     marked = f"<{password}>"
     assert marked not in mask_url(f"https://{user}:{marked}@a.example/x")
+
+
+@pytest.mark.parametrize(
+    ("named", "urls"),
+    [
+        ("/data/my registry", ["/data/my registry"]),
+        (
+            "C:\\Users\\Ann Lee\\registry  \\\\server\\two",
+            ["C:\\Users\\Ann Lee\\registry", "\\\\server\\two"],
+        ),
+        ("/data/my registry https://b.example.org", ["/data/my registry", "https://b.example.org"]),
+        ("./one two ../three", ["./one two", "../three"]),
+        ("   ", []),
+    ],
+)
+def test_a_directory_may_have_spaces(named: str, urls: list[str]) -> None:
+    """Spaces separate registries, and stay where what follows them begins no registry."""
+    config = Config.from_env(environ={"XPRIM_MODELS_REGISTRY_URL": named})
+    assert [config.registry_url, *config.mirrors] == (urls or [None])
