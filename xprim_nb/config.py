@@ -168,5 +168,18 @@ class Config:
         values["proxy"] = mask_url(self.proxy) if self.proxy else None
         return values
 
+    def told(self) -> dict[str, str]:
+        """The same in a reader's words, with what an unset one stands for."""
+        shown = self.shown()
+        verify = self.verify if isinstance(self.verify, bool | str) else "an SSL context"
+        return {name: str(value) for name, value in shown.items()} | {
+            "registry_url": str(shown["registry_url"] or "the embedded demo registry"),
+            "mirrors": " ".join(map(mask_url, self.mirrors)) or "none",
+            "data_dir": str(self.base_dir),
+            "headers": ", ".join(f"{name}: ***" for name in self.headers) or "none",
+            "proxy": str(shown["proxy"] or "the environment's"),
+            "verify": str(verify),
+        }
+
     def __repr__(self) -> str:
         return f"Config({', '.join(f'{name}={value!r}' for name, value in self.shown().items())})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -228,4 +229,15 @@ def test_a_password_is_never_left(user: str, password: str) -> None:
 def test_a_directory_may_have_spaces(named: str, urls: list[str]) -> None:
     """Spaces separate registries, and stay where what follows them begins no registry."""
     config = Config.from_env(environ={"XPRIM_MODELS_REGISTRY_URL": named})
-    assert [config.registry_url, *config.mirrors] == (urls or [None])
+    assert [config.registry_url or "", *config.mirrors] == (urls or [""])
+
+
+def test_settings_are_told_in_words() -> None:
+    """What is unset is told as what it stands for, and a secret is no part of it."""
+    told = Config(headers={"Authorization": "secret"}, verify=ssl.create_default_context()).told()
+    assert (told["registry_url"], told["mirrors"], told["proxy"]) == (
+        "the embedded demo registry",
+        "none",
+        "the environment's",
+    )
+    assert (told["headers"], told["verify"]) == ("Authorization: ***", "an SSL context")

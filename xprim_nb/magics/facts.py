@@ -11,7 +11,6 @@ from html import escape
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from xprim_nb._text import clean, format_bytes, format_count, format_seconds
-from xprim_nb.config import mask_url
 
 if TYPE_CHECKING:
     from xprim_nb.cache.values import (
@@ -219,14 +218,7 @@ def _peeked_facts(peeked: Peeked) -> Facts:
 
 
 def _config_facts(config: Config) -> Facts:
-    shown = config.shown()
-    facts = {name: str(value) for name, value in shown.items()}
-    facts["registry_url"] = str(shown["registry_url"] or "the embedded demo registry")
-    facts["mirrors"] = " ".join(map(mask_url, config.mirrors)) or "none"
-    facts["data_dir"] = str(config.base_dir)
-    facts["headers"] = ", ".join(f"{name}: ***" for name in config.headers) or "none"
-    facts["proxy"] = str(shown["proxy"] or "the environment's")
-    return facts
+    return config.told()
 
 
 def _toolkit_facts(kit: Toolkit) -> Facts:
