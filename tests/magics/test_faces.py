@@ -12,7 +12,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from xprim_nb import Config, Handle, ModelRef, PullProgress, connect
-from xprim_nb.cache.values import Removed
+from xprim_nb.cache.values import Receipt, Removed, UpdateCheck
 from xprim_nb.errors import XprimError
 from xprim_nb.magics import bars, faces
 
@@ -119,7 +119,13 @@ def shown(shell: InteractiveShell) -> Callable[[object], Mapping[str, str]]:
 def test_values_in_a_list_are_named(shown: Callable[[object], Mapping[str, str]]) -> None:
     """A list of values is one of short names: tables of several lines would run into each other."""
     removed = Removed(_REF, 10)
-    assert shown([removed, removed])["text/plain"] == "[<Removed demo/tiny v1>, <Removed demo/tiny v1>]"
+    assert shown([removed, removed])["text/plain"] == (
+        "[<Removed demo/tiny v1: 10 B>, <Removed demo/tiny v1: 10 B>]"
+    )
+    checks = [UpdateCheck(_REF, "1" * 64, "2" * 64), Receipt()]
+    assert shown(checks)["text/plain"].startswith(
+        "[<UpdateCheck demo/tiny v1: update available>,\n Receipt(bytes_network=0, "
+    )
     assert shown(removed)["text/plain"] == "Removed:  demo/tiny v1\nFreed:    10 B"
 
 

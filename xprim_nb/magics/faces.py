@@ -17,7 +17,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from xprim_nb._text import clean, format_bytes, format_seconds
 from xprim_nb.magics import bars
-from xprim_nb.magics.facts import FACTS, Facts, facts_html, facts_text
+from xprim_nb.magics.facts import FACTS, Facts, facts_html, facts_line, facts_text
 
 if TYPE_CHECKING:
     from xprim_nb._bridge import Handle
@@ -113,11 +113,7 @@ def _shown_by(facts: Callable[[Any], Facts], render: Callable[[Facts], str]) -> 
 
 def _printer(text: Callable[[Any], str]) -> Callable[[Any, _Printer, bool], None]:
     def pretty(value: Any, printer: _Printer, cycle: bool) -> None:  # noqa: ANN401  # each has its own type
-        if len(printer.stack) > 1 and hasattr(
-            value, "ref"
-        ):  # one of a list: several lines each would run together
-            printer.text(f"<{type(value).__name__} {value.ref}>")
-        else:
-            printer.text(clean(text(value)))
+        nested = len(printer.stack) > 1  # one of a list: several lines each would run together
+        printer.text(clean(facts_line(value) if nested else text(value)))
 
     return pretty

@@ -32,8 +32,12 @@ if TYPE_CHECKING:
     from xprim_nb.registry.publisher import Published
     from xprim_nb.toolkit import Toolkit
 
-__all__ = ["FACTS", "Facts", "facts_html", "facts_text", "installed_facts"]
+__all__ = ["FACTS", "Facts", "facts_html", "facts_line", "facts_text", "installed_facts"]
 
+_COLUMNS = (
+    "display:grid;grid-template-columns:max-content minmax(0,auto);column-gap:1.5em;"
+    "max-width:48em;overflow-wrap:anywhere"  # a publisher may write a line of any length
+)
 # A value that is a list of pairs is laid out in two columns of its own.
 _Pairs: TypeAlias = tuple[tuple[str, str], ...]
 Facts: TypeAlias = Mapping[str, str | _Pairs]
@@ -60,6 +64,16 @@ def facts_html(facts: Facts) -> str:
     return f'<table class="xprim-facts"><tbody>{"".join(rows)}</tbody></table>'
 
 
+def facts_line(value: Any) -> str:  # noqa: ANN401  # any value, as `repr` takes it
+    """A value among others, in one short line; its repr when it is of no model."""
+    known = FACTS.get((type(value).__module__, type(value).__name__))
+    if known is None or not hasattr(value, "ref"):
+        return repr(value)
+    facts = known(value)
+    told = ", ".join(str(facts[name]) for name in ("Status", "Plan", "Freed", "Size") if name in facts)
+    return f"<{type(value).__name__} {value.ref}: {told}>"
+
+
 def _text(value: str | _Pairs) -> str:
     if isinstance(value, str):
         return value
@@ -71,7 +85,7 @@ def _html(value: str | _Pairs) -> str:
     if isinstance(value, str):
         return escape(clean(value))
     cells = "".join(f"<span>{escape(clean(each))}</span>" for pair in value for each in pair)
-    return f'<div style="display:grid;grid-template-columns:max-content auto;column-gap:1.5em">{cells}</div>'
+    return f'<div style="{_COLUMNS}">{cells}</div>'
 
 
 def _files(files: Iterable[FileEntry]) -> _Pairs:
