@@ -1,8 +1,30 @@
-"""Numbers as people read them."""
+"""Numbers as people read them, and text that came from elsewhere made harmless."""
 
 from __future__ import annotations
 
-__all__ = ["format_bytes", "format_seconds"]
+__all__ = ["clean", "format_bytes", "format_count", "format_seconds"]
+
+# They move the cursor, ring, end a line, or turn the reading direction (marks, embeddings, overrides, isolates).
+_CONTROL = {
+    code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+    for code in (
+        *range(32),
+        *range(127, 160),
+        *(0x061C, 0x200E, 0x200F),
+        *range(0x2028, 0x202F),
+        *range(0x2066, 0x206A),
+    )
+    if chr(code) not in "\n\t"
+}
+
+
+def clean(text: str) -> str:
+    r"""Text that cannot drive a terminal or turn a line around: control characters are shown, not obeyed.
+
+    >>> clean("a\x1b[31mb\u200f")
+    'a\\x1b[31mb\\u200f'
+    """
+    return text.translate(_CONTROL)
 
 
 def format_bytes(size_bytes: float) -> str:
@@ -19,6 +41,15 @@ def format_bytes(size_bytes: float) -> str:
         size_bytes /= 1024
         units.pop(0)
     return f"{size_bytes:.1f} {units[0]}"
+
+
+def format_count(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> format_count(1, "version"), format_count(2000, "version")
+    ('1 version', '2,000 versions')
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def format_seconds(seconds: float) -> str:

@@ -26,8 +26,8 @@ __all__ = ["MAX_CONCURRENCY", "Config", "expand_home", "mask_url"]
 MAX_CONCURRENCY = 16
 
 _APP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
-# A space divides two registries where another begins behind it: "/media/My Stick/models" is one directory.
-_NEXT_URL = re.compile(r"\s+(?=[A-Za-z][A-Za-z0-9+.-]*://|[/~]|[A-Za-z]:[\\/]|\\\\)")
+# A further registry begins like one: with a scheme, a root, a home, a drive or a dot. Other spaces belong to a path.
+_NEXT_REGISTRY = re.compile(r"\s+(?=[A-Za-z][A-Za-z0-9+.-]*://|[/~\\]|\.{1,2}[/\\]|[A-Za-z]:[/\\])")
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}
 
 
@@ -154,8 +154,9 @@ class Config:
         )
         if directory:
             config = replace(config, data_dir=Path(directory))
-        urls = _NEXT_URL.split(env.get("XPRIM_MODELS_REGISTRY_URL", "").strip())
-        if urls[0] and config.registry_url is None:
+        named = env.get("XPRIM_MODELS_REGISTRY_URL", "").strip()
+        urls = _NEXT_REGISTRY.split(named) if named else []
+        if urls and config.registry_url is None:
             config = replace(config, registry_url=urls[0], mirrors=(*urls[1:], *config.mirrors))
         switch = env.get("XPRIM_OFFLINE", "").strip().lower()
         if switch not in _TRUE | _FALSE:
@@ -189,6 +190,19 @@ class Config:
         values["headers"] = dict.fromkeys(self.headers, "***")
         values["proxy"] = mask_url(self.proxy) if self.proxy else None
         return values
+
+    def told(self) -> dict[str, str]:
+        """The same in a reader's words, with what an unset one stands for."""
+        shown = self.shown()
+        verify = self.verify if isinstance(self.verify, bool | str) else "an SSL context"
+        return {name: str(value) for name, value in shown.items()} | {
+            "registry_url": str(shown["registry_url"] or "the embedded demo registry"),
+            "mirrors": " ".join(map(mask_url, self.mirrors)) or "none",
+            "data_dir": str(self.base_dir),
+            "headers": ", ".join(f"{name}: ***" for name in self.headers) or "none",
+            "proxy": str(shown["proxy"] or "the environment's"),
+            "verify": str(verify),
+        }
 
     def __repr__(self) -> str:
         return f"Config({', '.join(f'{name}={value!r}' for name, value in self.shown().items())})"

@@ -124,7 +124,7 @@ class ModelRef:
         raise InvalidRefError(
             f"{self} names no version.",
             subject=str(self),
-            hint=f'Add one, as in "{self} latest"; `list --remote` shows the versions.',
+            hint=f'Add one, as in "{self} latest"; `xprim models list --remote` shows the versions.',
         )
 
     @property

@@ -24,12 +24,19 @@ class Terminal:
         shown: Everything that was printed so far, escape sequences included.
     """
 
-    def __init__(self, *args: str, env: Mapping[str, str], module: str = "xprim_nb.cli.models") -> None:
+    def __init__(
+        self,
+        *args: str,
+        env: Mapping[str, str],
+        module: str = "xprim_nb.cli.models",
+        columns: int = 100,
+        kind: str = "xterm-256color",
+    ) -> None:
         self.shown = ""
         self._master, slave = pty.openpty()
         self.process = subprocess.Popen(
             [sys.executable, "-m", module, *args],
-            env={**env, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"},
+            env={**env, "TERM": kind, "COLUMNS": str(columns), "LINES": "30"},
             stdin=slave,
             stdout=slave,
             stderr=slave,

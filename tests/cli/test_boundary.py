@@ -179,3 +179,25 @@ def test_output_is_safe_on_any_terminal(
         done.stdout.decode(encoding).splitlines()[-1] == f"llama/7b: update available (q4_v2 {arrow} q4_v3)"
     )
     assert done.returncode == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", [("list", "--remote"), ("list", "--remote", "--json")])
+def test_full_disk_behind_stdout_is_a_sentence(
+    arguments: tuple[str, ...], environment: dict[str, str]
+) -> None:
+    """An answer that cannot be written is told on stderr in one sentence, whatever form it has."""
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "xprim_nb.cli.models", *arguments],
+            env=environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=DEADLINE_S,
+            check=False,
+        )
+    assert done.returncode == 7
+    assert done.stderr == (
+        "error: The answer could not be written: No space left on device.\nhint: Check where the output goes.\n"
+    )

@@ -56,6 +56,17 @@ def test_config_without_a_registry(run: Runner, monkeypatch: pytest.MonkeyPatch)
     assert json.loads(run("config", "--json", command=xprim).stdout)["config"]["registry_url"] is None
 
 
+@pytest.mark.parametrize("command", ["pull", "remove", "info", "path", "update", "peek", "publish"])
+def test_help_says_how_a_model_is_named(run: Runner, command: str) -> None:
+    """Every command that takes a REF explains what one is."""
+    assert "REF is group/model; the version may" in run("models", command, "--help", command=xprim).stdout
+
+
+def test_list_of_commands_is_not_cut(run: Runner) -> None:
+    """What each command does fits the line it has."""
+    assert "..." not in run("models", "--help", command=xprim).stdout.partition("Commands:")[2]
+
+
 def test_version(run: Runner) -> None:
     """`xprim --version` is the package's."""
     assert run("--version", command=xprim).stdout == f"xprim, version {xprim_nb.__version__}\n"

@@ -58,6 +58,25 @@ def test_bar_is_drawn_on_a_terminal(gate: Hold, there: dict[str, str]) -> None:
     assert "Model installed: demo/big v1 (97.7 KB)" in after
 
 
+@pytest.mark.parametrize("columns", [40, 60])
+def test_narrow_terminal_keeps_the_bar(columns: int, gate: Hold, there: dict[str, str]) -> None:
+    """Where not everything fits, the numbers behind the bar go first; chunks, bar and share stay."""
+    with Terminal("pull", *_REF.split(), "--concurrency", "1", env=there, columns=columns) as terminal:
+        terminal.read_until(r"Downloading: 4/10 chunks [^\r]*━[^\r]*40%")
+        gate.release()
+        assert terminal.end() == 0
+    assert "…" not in terminal.shown
+
+
+def test_dumb_terminal_gets_the_lines(gate: Hold, there: dict[str, str]) -> None:
+    """A terminal that cannot draw in place is told the manifest is there while the chunks still come."""
+    with Terminal("pull", *_REF.split(), "--concurrency", "1", env=there, kind="dumb") as terminal:
+        terminal.read_until(r"Fetching manifest\.\.\. done")
+        gate.release()
+        assert terminal.end() == 0
+    assert "\x1b" not in terminal.shown
+
+
 def test_interrupt_at_a_terminal_leaves_it_clean(gate: Hold, there: dict[str, str]) -> None:
     """Ctrl-C takes the bar away, shows the cursor, says how far it came and how to go on, and exits with 130."""
     with Terminal("pull", *_REF.split(), "--concurrency", "1", env=there) as terminal:

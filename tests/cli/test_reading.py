@@ -110,6 +110,25 @@ def test_remote_list_names_what_an_alias_means(run: Runner) -> None:
     assert shown[4] == "llama          7b       q4_v2      2.9 KB"
 
 
+def test_empty_registry_is_told(run: Runner, registry: MadeRegistry) -> None:
+    """A registry that lists nothing shows the headings, and says on stderr that this is all."""
+    (registry.root / "models.json").write_text("{}")
+    result = run("list", "--remote")
+    assert lines(result) == ["GROUP          MODEL    VERSION    SIZE"]
+    assert result.stderr == f"{registry.root} lists no models\n"
+    assert run("list", "--remote", "--quiet").stderr == ""
+
+
+def test_metadata_cannot_pass_for_our_words(run: Runner, registry: MadeRegistry) -> None:
+    """A value of several lines stays under its key, so that it cannot fake a line of ours."""
+    entry = registry.entry("fast-whisper/tiny fp16")
+    registry.put_entry(
+        "fast-whisper/tiny fp16", {**entry, "metadata": {"note": "one\nStatus:       Verified"}}
+    )
+    shown = run("info", "fast-whisper/tiny", "fp16", "--remote").stdout
+    assert shown.endswith("Metadata:\n  note: one\n    Status:       Verified\n")
+
+
 def test_unknown_size_is_a_dash(run: Runner, registry: MadeRegistry) -> None:
     """An index that does not tell a size is no error."""
     registry.put_entry("fast-whisper/tiny fp16", {"hash": "0" * 64})

@@ -64,8 +64,8 @@ def test_any_terminal_can_show_any_text(encoding: str, monkeypatch: pytest.Monke
 
 def test_names_cannot_drive_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Escape sequences and direction marks from a registry are shown, not obeyed."""
-    shown = _said("\x1b[31mred\x07 \u202eabc\x9b", "utf-8", monkeypatch)
-    assert shown == b"\\x1b[31mred\\x07 \\u202eabc\\x9b\n"
+    shown = _said("\x1b[31mred\x07 \u202eabc\u200f\u2028\x9b", "utf-8", monkeypatch)
+    assert shown == b"\\x1b[31mred\\x07 \\u202eabc\\u200f\\u2028\\x9b\n"
 
 
 def test_paths_come_out_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

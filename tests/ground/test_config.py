@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -250,3 +251,33 @@ def test_a_password_is_never_left(user: str, password: str) -> None:
     """Any password without URL delimiters is gone from the masked URL."""
     marked = f"<{password}>"
     assert marked not in mask_url(f"https://{user}:{marked}@a.example/x")
+
+
+@pytest.mark.parametrize(
+    ("named", "urls"),
+    [
+        ("/data/my registry", ["/data/my registry"]),
+        (
+            "C:\\Users\\Ann Lee\\registry  \\\\server\\two",
+            ["C:\\Users\\Ann Lee\\registry", "\\\\server\\two"],
+        ),
+        ("/data/my registry https://b.example.org", ["/data/my registry", "https://b.example.org"]),
+        ("./one two ../three", ["./one two", "../three"]),
+        ("   ", []),
+    ],
+)
+def test_a_directory_may_have_spaces(named: str, urls: list[str]) -> None:
+    """Spaces separate registries, and stay where what follows them begins no registry."""
+    config = Config.from_env(environ={"XPRIM_MODELS_REGISTRY_URL": named})
+    assert [config.registry_url or "", *config.mirrors] == (urls or [""])
+
+
+def test_settings_are_told_in_words() -> None:
+    """What is unset is told as what it stands for, and a secret is no part of it."""
+    told = Config(headers={"Authorization": "secret"}, verify=ssl.create_default_context()).told()
+    assert (told["registry_url"], told["mirrors"], told["proxy"]) == (
+        "the embedded demo registry",
+        "none",
+        "the environment's",
+    )
+    assert (told["headers"], told["verify"]) == ("Authorization: ***", "an SSL context")

@@ -93,3 +93,17 @@ def test_the_drawing_has_every_error() -> None:
         words[0]: int(words[2]) for line in lines if len(words := line.split()) > 2 and words[1] == "exit"
     }
     assert drawn == {kind.__name__: kind.exit_code for kind in _ALL}
+
+
+def test_finer_errors_go_by_their_name_in_the_tree() -> None:
+    """What a room raises for its own ends is told as the documented class that programs catch."""
+
+    class _FinerError(NetworkError):
+        pass
+
+    class _OtherError(XprimError):
+        pass
+
+    assert _FinerError("It broke.").kind is NetworkError
+    assert _OtherError("It broke.").kind is _OtherError
+    assert _FinerError("It broke.").to_dict()["type"] == "NetworkError"

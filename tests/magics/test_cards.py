@@ -9,6 +9,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from xprim_nb.errors import NotInstalledError, OfflineError, XprimError
 from xprim_nb.magics import cards
+from xprim_nb.registry.sources import SourceError
 
 from .conftest import Kernel
 
@@ -19,6 +20,7 @@ def test_card_says_what_where_and_what_to_do() -> None:
     assert (
         cards.text_card(error) == "OfflineError: Not on this machine.\nwhere: demo/tiny v1\nhint: Go online."
     )
+    assert cards.text_card(SourceError("No answer.")).startswith("NetworkError: No answer.")
     assert "where" not in cards.text_card(XprimError("demo/tiny v1 is gone.", subject="demo/tiny v1"))
 
 
@@ -40,6 +42,14 @@ def test_html_escapes_what_it_shows() -> None:
     assert "<code>&lt;b&gt;</code>" in shown
     assert "<details><summary>Traceback</summary>" in shown
     assert 'role="alert"' in shown
+
+
+def test_card_shows_control_characters() -> None:
+    """What a server or a registry wrote cannot turn the card around, or drive the terminal."""
+    error = XprimError("It said \u202eno.", subject="\x1b[2Jx.txt", hint="Ask \u200f it.")
+    for shown in (cards.text_card(error), cards.html_card(error, "")):
+        assert not set(shown) & set("\x1b\u202e\u200f")
+        assert "\\x1b[2Jx.txt" in shown
 
 
 def test_card_in_a_terminal(shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import CancelledError
+from pathlib import Path
 from typing import Any
 
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 
-from xprim_nb import Handle, ModelRef, PullProgress
+from xprim_nb import Config, Handle, ModelRef, PullProgress, connect
+from xprim_nb.cache.values import Receipt, Removed, UpdateCheck
 from xprim_nb.errors import XprimError
 from xprim_nb.magics import bars, faces
 
@@ -91,8 +94,56 @@ def test_handle_shows_every_state() -> None:
     assert faces.handle_text(_ended(asyncio.sleep(0, "value"))) == "pull demo/tiny v1: done"
 
 
-def test_facts_escape_and_align() -> None:
-    """Facts are aligned lines, further lines under the first, and escaped table rows."""
-    facts = {"Model": "a <b>", "Files": "one\ntwo"}
-    assert faces.facts_text(facts) == "Model:  a <b>\nFiles:  one\n        two"
-    assert "a &lt;b&gt;" in faces.facts_html(facts)
+def test_ended_work_without_bytes_has_no_bar() -> None:
+    """An installed model whose pull moved nothing shows its line, and no empty bar that says the opposite."""
+    nothing = PullProgress(_REF, "manifest")
+    ended = _ended(asyncio.sleep(0, "value"), nothing)
+    assert faces.handle_html(ended) == '<div class="xprim-pull">pull demo/tiny v1: done</div>'
+    assert 'aria-valuenow="50"' in faces.handle_html(_ended(asyncio.sleep(0, "value"), _HALF))
+
+
+@pytest.fixture
+def shown(shell: InteractiveShell) -> Callable[[object], Mapping[str, str]]:
+    """What the shell's formatters make of a value."""
+    faces.add(shell)
+    assert shell.display_formatter is not None
+
+    def show(value: object) -> Mapping[str, str]:
+        assert shell.display_formatter is not None
+        found: Mapping[str, str] = shell.display_formatter.format(value)[0]
+        return found
+
+    return show
+
+
+def test_values_in_a_list_are_named(shown: Callable[[object], Mapping[str, str]]) -> None:
+    """A list of values is one of short names: tables of several lines would run into each other."""
+    removed = Removed(_REF, 10)
+    assert shown([removed, removed])["text/plain"] == (
+        "[<Removed demo/tiny v1: 10 B>, <Removed demo/tiny v1: 10 B>]"
+    )
+    checks = [UpdateCheck(_REF, "1" * 64, "2" * 64), Receipt()]
+    assert shown(checks)["text/plain"].startswith(
+        "[<UpdateCheck demo/tiny v1: update available>,\n Receipt(bytes_network=0, "
+    )
+    assert shown(removed)["text/plain"] == "Removed:  demo/tiny v1\nFreed:    10 B"
+
+
+def test_listing_is_a_table(shown: Callable[[object], Mapping[str, str]]) -> None:
+    """What `kit.list_remote()` returns shows as the table that `%xprim models --remote` shows."""
+    with connect() as kit:
+        listing = kit.list_remote().result()
+        found = shown(listing)
+        of_kit = shown(kit)
+    assert found["text/plain"].splitlines()[0].split() == ["model", "version", "size", "alias", "of"]
+    assert '<table class="xprim-rows">' in found["text/html"]
+    assert f"Registry:   {kit.registry_url}\n" in of_kit["text/plain"]
+    assert repr(kit) == f"<Toolkit: {kit.registry_url}, models in {kit.config.base_dir}, closed>"
+
+
+def test_listing_of_nothing_says_so(shown: Callable[[object], Mapping[str, str]], tmp_path: Path) -> None:
+    """A registry without models gets a sentence under its empty table."""
+    (tmp_path / "models.json").write_text("{}")
+    with connect(Config(registry_url=str(tmp_path), has_environment=True)) as kit:
+        found = shown(kit.list_remote().result())
+    assert found["text/plain"].endswith("This registry lists no models.")

@@ -35,7 +35,12 @@ def test_pull_is_parsed() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["pul"], "no command 'pul'; it has models, pull, "),
+        (["pul"], "%xprim has no command 'pul'; did you mean pull?"),
+        (["zzz"], "%xprim has no command 'zzz'; it has models, pull, "),
+        (
+            ["pull", "a/b", "--forse"],
+            "unrecognized arguments: --forse; did you mean --force? (`%xprim pull --help`",
+        ),
         (["pull"], "%xprim pull: the following arguments are required: REF"),
         (["pull", "a/b", "--nope"], "%xprim pull: unrecognized arguments: --nope"),
         (["pull", "a/b", "--forc"], "%xprim pull: unrecognized arguments: --forc"),

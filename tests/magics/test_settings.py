@@ -42,11 +42,13 @@ def test_empty_value_is_the_default() -> None:
 @pytest.mark.parametrize(
     ("pair", "said"),
     [
-        ("regstry_url=x", "the keys are registry_url, "),
+        ("regstry_url=x", "there is no setting 'regstry_url' to change; did you mean registry_url?"),
+        ("zzz=x", "there is no setting 'zzz' to change; the keys are registry_url, "),
         ("offline", "is no KEY=VALUE"),
         ("offline=maybe", "must be 1 or 0"),
-        ("concurrency=many", "invalid literal"),
-        ("headers=Authorization:x", "is no KEY=VALUE"),
+        ("concurrency=many", "concurrency=many: must be a whole number"),
+        ("backoff_s=soon", "backoff_s=soon: must be a number"),
+        ("headers=Authorization:x", "there is no setting 'headers' to change"),
     ],
 )
 def test_mistakes_are_one_line(pair: str, said: str) -> None:

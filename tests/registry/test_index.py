@@ -153,6 +153,31 @@ def test_what_is_missing_comes_with_what_is_there() -> None:
         index.get(ModelRef("fast", "tiny"))
 
 
+@pytest.mark.parametrize(
+    ("wanted", "hint"),
+    [
+        (("demo", "nope"), ModelNotFoundError.default_hint),
+        (("demo", "tiny-lama"), "Did you mean demo/tiny-llama?"),
+        (("demp", "tiny-lama"), "Did you mean demo/tiny-llama?"),
+        (("group1", "model1"), "Did you mean group01/model1, group02/model1?"),
+        (("else", "lora"), "Did you mean demo/lora-prose?"),
+    ],
+)
+def test_only_what_may_have_been_meant_is_suggested(wanted: tuple[str, str], hint: str) -> None:
+    """A group in common makes no two models alike, and the likeliest name comes first."""
+    one = {"v1": {"hash": _A}}
+    index = _parsed(
+        {
+            "demo": {"lora-prose": one, "tiny-llama": one},
+            "group02": {"model1": one},
+            "group01": {"model1": one},
+        }
+    )
+    with pytest.raises(ModelNotFoundError) as model:
+        index.get(ModelRef(*wanted, "v1"))
+    assert model.value.hint == hint
+
+
 def test_a_hostile_index_takes_no_more_memory_than_it_must() -> None:
     """A megabyte of broken entries under a long name is refused without a message for each of them all."""
     raw = json.dumps({"!" * 200_000: {"m": {str(n): 0 for n in range(50_000)}}}).encode()

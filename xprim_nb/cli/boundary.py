@@ -39,6 +39,8 @@ _INTERRUPTED, _PIPE_CLOSED = 130, 141
 # Exceptions that have a case of their own in the list above, 6 excepted.
 _EXPLAINED = (click.exceptions.Exit, click.ClickException, click.Abort, XprimError, BrokenPipeError)
 
+_NAMING = "REF is group/model; the version may also be part of it: group/model@version."
+
 pass_session = click.make_pass_decorator(Session)
 
 
@@ -91,6 +93,13 @@ class DoorCommand(click.Command):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Its own parameters, the global ones, and `--help` last."""
         return _with_globals(ctx, super().get_params(ctx))
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """How a model is named, where one is."""
+        super().format_epilog(ctx, formatter)
+        if any(param.name == "ref" for param in self.params):
+            formatter.write_paragraph()
+            formatter.write_text(_NAMING)
 
     def invoke(self, ctx: click.Context) -> object:
         """Run it, then give out its document and its warnings."""
@@ -189,6 +198,9 @@ def _boundary(session: Session, parent: click.Context | None) -> Iterator[None]:
 
 def _report(session: Session, error: dict[str, Any]) -> None:
     """Tell a failure: on stderr for a person, as the document's `error` for a program."""
+    if error["subject"] == "stdout":  # it takes no document either
+        _silence_stdout()
+        session.as_json = False
     session.flush(error=error)
     tell_error(session, error)
 

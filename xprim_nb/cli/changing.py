@@ -35,7 +35,9 @@ _CONCURRENCY = click.IntRange(1, MAX_CONCURRENCY)
 @click.command(cls=DoorCommand)
 @model_arguments
 @click.option("--force", is_flag=True, help="Verify what is installed byte by byte, and fetch what is wrong.")
-@click.option("--concurrency", type=_CONCURRENCY, metavar="N", help="Chunks fetched at once, 1 to 16.")
+@click.option(
+    "--concurrency", type=_CONCURRENCY, metavar="N", help="Chunks fetched at once; 4 when not given."
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be fetched, from where; change nothing.")
 @pass_session
 def pull(

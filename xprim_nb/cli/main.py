@@ -29,11 +29,10 @@ def xprim() -> None:  # house: a group is its commands
 @pass_session
 def show_config(session: Session) -> None:
     """Show the settings in force; passwords are masked."""
-    shown = _shown(session.config)
-    told = {**shown, "registry_url": shown["registry_url"] or "the embedded demo registry"}
+    told = session.config.told()
     width = max(map(len, told)) + 2
     lines = [f"{name + ':':<{width}}{value}" for name, value in told.items()]
-    session.answer({"config": documents.plain(shown)}, *lines)
+    session.answer({"config": documents.plain(_shown(session.config))}, *lines)
 
 
 def _shown(config: Config) -> dict[str, Any]:

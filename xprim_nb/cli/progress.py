@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,8 @@ __all__ = ["Reporter", "live_bar", "watching"]
 
 # As wide as the seed's: [====================]
 _BAR_CELLS = 20
+# What a narrow terminal still shows beside the words: six cells of the bar, "100%", and the gaps between.
+_LEAST_CELLS = 6 + 4 + 3
 
 
 @contextmanager
@@ -34,12 +36,16 @@ def live_bar(session: Session) -> Iterator[tuple[Progress, TaskID] | None]:
         return
     from rich import console, progress  # noqa: PLC0415  # house: 50 ms that only a watched pull needs
 
+    screen = console.Console(stderr=True)
+    if screen.is_dumb_terminal:  # an editor's shell: it cannot draw in place, and gets the lines instead
+        yield None
+        return
     bar = progress.Progress(
         progress.TextColumn("{task.description}", markup=False),
         progress.BarColumn(bar_width=_BAR_CELLS),
         progress.TaskProgressColumn(),
         progress.TextColumn("{task.fields[detail]}", markup=False),
-        console=console.Console(stderr=True),
+        console=screen,
         transient=True,
     )
     with bar:
@@ -75,14 +81,11 @@ class Reporter:
                 bar, task = self._bar
                 total = news.bytes_total or None
                 completed = news.bytes_completed + news.bytes_in_flight
-                trouble = self._trouble if time.monotonic() < self._trouble_ends else ""
-                bar.update(
-                    task,
-                    total=total,
-                    completed=completed,
-                    description=_doing(news),
-                    detail=words.clean(trouble) or _detail(news),
+                trouble = words.clean(self._trouble) if time.monotonic() < self._trouble_ends else ""
+                doing, detail = fitted(
+                    bar.console.width, _doing(news), [trouble] if trouble else _details(news)
                 )
+                bar.update(task, total=total, completed=completed, description=doing, detail=detail)
             elif news.phase != "manifest":
                 self._tell(news, upto=1 if news.phase == "chunks" else 2)
 
@@ -141,9 +144,10 @@ def _doing(news: PullProgress) -> str:
     return f"Downloading: {news.chunks_completed}/{news.chunks_total} chunks"
 
 
-def _detail(news: PullProgress) -> str:
+def _details(news: PullProgress) -> list[str]:
+    """What else there is to say, the most wanted first."""
     if not news.bytes_total:
-        return ""
+        return []
     parts = [f"{words.size(news.bytes_completed + news.bytes_in_flight)} of {words.size(news.bytes_total)}"]
     if news.speed_bytes_s > 0 and news.phase == "chunks":
         parts.append(f"{words.size(int(news.speed_bytes_s))}/s")
@@ -151,4 +155,25 @@ def _detail(news: PullProgress) -> str:
             parts.append(f"{words.duration(news.eta_s)} left")
     if news.bytes_reused:
         parts.append(f"{words.size(news.bytes_reused)} reused")
-    return ", ".join(parts)
+    return parts
+
+
+def fitted(width: int, doing: str, details: Sequence[str]) -> tuple[str, str]:
+    """What stands before and behind the bar in a line of `width` cells: the bar and its share always stay.
+
+    >>> fitted(80, "Downloading: 4/30 chunks", ["1.4 MB of 2.9 MB", "202.7 KB/s", "9 s left", "1.1 MB reused"])
+    ('Downloading: 4/30 chunks', '1.4 MB of 2.9 MB, 202.7 KB/s, 9 s left')
+    >>> fitted(30, "Downloading: 4/30 chunks", ["1.4 MB of 2.9 MB"])
+    ('Downloading: 4...', '')
+    """
+    room = max(width - _LEAST_CELLS, 0)
+    if len(doing) > room:
+        return f"{doing[: max(room - 3, 0)]}...", ""
+    room -= len(doing)
+    shown = ""
+    for part in details:
+        longer = f"{shown}, {part}" if shown else part
+        if len(longer) > room:
+            break
+        shown = longer
+    return doing, shown

@@ -133,7 +133,7 @@ def serve(session: Session, folder: Path, *, host: str, port: int) -> None:
         session.note("stopped")
 
 
-@click.command(cls=DoorCommand)
+@click.command(cls=DoorCommand, short_help="Make a registry directory from installed models.")
 @click.argument("refs", metavar="REF...", nargs=-1, required=True)
 @click.option(
     "--to", type=_TARGET, required=True, metavar="DIR", help="The registry's directory; it is created."

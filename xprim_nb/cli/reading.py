@@ -76,6 +76,8 @@ def _list_remote(session: Session) -> None:
         "stale": listing.stale,
     }
     session.answer(document, *words.table(headers, rows, _COLUMNS))
+    if not rows:
+        session.note(f"{listing.source} lists no models")
 
 
 @click.command(cls=DoorCommand)
@@ -132,7 +134,9 @@ def _info_remote(session: Session, ref: ModelRef) -> None:
         "Chunks": f"{detail.chunk_count} × {words.short_size(detail.chunk_size)}",
         "Files": str(len(detail.files)),
     }
-    metadata = ["", "Metadata:", *(f"  {key}: {_shown(value)}" for key, value in detail.metadata.items())]
+    # Indented, so that what a publisher wrote in several lines cannot pass for ours.
+    told = [f"  {key}: {_shown(value)}".replace("\n", "\n    ") for key, value in detail.metadata.items()]
+    metadata = ["", "Metadata:", *told]
     document = {**documents.plain(detail), "status": status}
     session.answer(
         {"model": document},

@@ -11,19 +11,14 @@ from datetime import UTC, datetime
 
 import click
 
-from xprim_nb._text import format_bytes
+from xprim_nb._text import clean, format_bytes
+from xprim_nb._text import format_count as count
+from xprim_nb.errors import StorageError
 
 __all__ = ["clean", "count", "date", "duration", "say", "short_size", "size", "stamp", "table"]
 
 # What a terminal without these characters shows instead.
 _PLAIN = str.maketrans({"→": "->", "×": "x", "…": "...", "–": "-", "—": "-", "’": "'", "≤": "<=", "≥": ">="})
-
-# Names and metadata come from a registry: they must not move the cursor, ring, or turn the reading direction.
-_CONTROL = {
-    code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
-    for code in (*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
-    if chr(code) not in "\n\t"
-}
 
 
 def size(size_bytes: int | None) -> str:
@@ -62,15 +57,6 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def count(number: int, noun: str) -> str:
-    """A number with its noun.
-
-    >>> count(1, "version"), count(2, "version")
-    ('1 version', '2 versions')
-    """
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]], least: Sequence[int] = ()) -> list[str]:
     """Lines of left-aligned columns, three spaces apart.
 
@@ -89,15 +75,6 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], least: Sequence
     ]
 
 
-def clean(text: str) -> str:
-    r"""Text that cannot drive a terminal: control characters are shown, not obeyed.
-
-    >>> clean("a\x1b[31mb")
-    'a\\x1b[31mb'
-    """
-    return text.translate(_CONTROL)
-
-
 def say(text: str, *, err: bool = False, raw: bool = False) -> None:
     """Print one or more lines, whatever the terminal can encode.
 
@@ -105,16 +82,31 @@ def say(text: str, *, err: bool = False, raw: bool = False) -> None:
         text: What to print.
         err: To stderr instead of stdout.
         raw: Leave control characters alone: a path must come out as it is.
+
+    Raises:
+        BrokenPipeError: Nobody reads any more.
+        StorageError: Stdout goes to a file that cannot take it.
     """
     stream = sys.stderr if err else sys.stdout
     encoding = getattr(stream, "encoding", None) or "utf-8"
     if not raw:
         text = clean(text)
+    written: str | bytes = text
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
         if raw:  # bytes that are no text in this locale, as the file system gave them
-            click.echo(text.encode(encoding, "surrogateescape"), err=err)
-            return
-        text = text.translate(_PLAIN).encode(encoding, "backslashreplace").decode(encoding)
-    click.echo(text, err=err)
+            written = text.encode(encoding, "surrogateescape")
+        else:
+            written = text.translate(_PLAIN).encode(encoding, "backslashreplace").decode(encoding)
+    try:
+        click.echo(written, err=err)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise StorageError(
+            f"The answer could not be written: {why}.",
+            subject="stderr" if err else "stdout",
+            hint="Check where the output goes.",
+        ) from error

@@ -17,6 +17,7 @@ from types import TracebackType
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import display
 
+from xprim_nb._text import clean
 from xprim_nb.errors import XprimError
 
 __all__ = ["html_card", "show_ours", "text_card"]
@@ -73,7 +74,7 @@ def _show(
         return []
     full = "".join(traceback.format_exception(kind, error, trace))
     _publish({"text/plain": text_card(error), "text/html": html_card(error, full)}, raw=True)
-    shell._showtraceback(kind, error, [])
+    shell._showtraceback(error.kind, error, [])
     return []
 
 
@@ -82,14 +83,15 @@ def _facts(error: XprimError) -> tuple[str, str, str]:
     for pattern, replacement in _IN_NOTEBOOKS:
         hint = pattern.sub(replacement, hint)
     where = error.subject if error.subject and error.subject not in error.message else ""
-    return error.message, where, hint
+    # Parts of them may come from a registry or a server.
+    return clean(error.message), clean(where), clean(hint)
 
 
 def text_card(error: XprimError) -> str:
     """The card as text."""
     message, where, hint = _facts(error)
     lines = [
-        f"{type(error).__name__}: {message}",
+        f"{error.kind.__name__}: {message}",
         f"where: {where}" if where else "",
         f"hint: {hint}" if hint else "",
     ]
@@ -99,7 +101,7 @@ def text_card(error: XprimError) -> str:
 def html_card(error: XprimError, full_traceback: str) -> str:
     """The card as HTML, readable in light and dark themes."""
     message, where, hint = _facts(error)
-    parts = [f"<strong>{escape(type(error).__name__)}</strong> {escape(message)}"]
+    parts = [f"<strong>{escape(error.kind.__name__)}</strong> {escape(message)}"]
     parts += [f"<div>Where: <code>{escape(where)}</code></div>"] if where else []
     parts += [f"<div>What to do: {escape(hint)}</div>"] if hint else []
     parts.append(

@@ -6,7 +6,9 @@ Source: spec 3 §Magics.
 from __future__ import annotations
 
 import argparse
+import difflib
 import shlex
+from collections.abc import Iterable
 from functools import cache
 from typing import NoReturn
 
@@ -14,7 +16,7 @@ from IPython.core.error import UsageError
 
 from xprim_nb.config import MAX_CONCURRENCY
 
-__all__ = ["COMMANDS", "HelpShownError", "help_text", "options_of", "parse", "split"]
+__all__ = ["COMMANDS", "HelpShownError", "help_text", "options_of", "parse", "split", "suggestion"]
 
 COMMANDS = {
     "models": "List installed models, or what the registry has.",
@@ -34,7 +36,9 @@ class HelpShownError(Exception):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{self.prog}: {message} (`{self.prog} --help` shows what it takes)")
+        _, unknown, words = message.partition("unrecognized arguments: ")
+        meant = suggestion(words.split()[0], self._option_string_actions) if unknown else ""
+        raise UsageError(f"{self.prog}: {message}{meant} (`{self.prog} --help` shows what it takes)")
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         raise HelpShownError(message or "")
@@ -67,8 +71,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     command, *rest = words or ["help"]
     if command in ("-h", "--help"):
         command = "help"
-    if command not in COMMANDS:
-        raise UsageError(f"%xprim has no command {command!r}; it has {', '.join(COMMANDS)}")
+    _check(command)
     return _parser(command).parse_args(rest, argparse.Namespace(command=command))
 
 
@@ -81,9 +84,27 @@ def help_text(command: str | None = None) -> str:
     if command is None:
         lines = [f"  %xprim {name:<8}{what}" for name, what in COMMANDS.items()]
         return "\n".join(["%xprim COMMAND …", *lines, "`%xprim COMMAND --help` shows what a command takes."])
-    if command not in COMMANDS:
-        raise UsageError(f"%xprim has no command {command!r}; it has {', '.join(COMMANDS)}")
+    _check(command)
     return _parser(command).format_help()
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """What may have been meant, ready to stand behind a message; empty when nothing is close.
+
+    >>> suggestion("pul", ["pull", "path"])
+    '; did you mean pull?'
+    """
+    names = {name.lstrip("-"): name for name in known}  # two dashes in common make no two options alike
+    near = difflib.get_close_matches(word.lstrip("-"), names, n=1)
+    return f"; did you mean {names[near[0]]}?" if near else ""
+
+
+def _check(command: str) -> None:
+    if command not in COMMANDS:
+        known = ", ".join(COMMANDS)
+        raise UsageError(
+            f"%xprim has no command {command!r}{suggestion(command, COMMANDS) or f'; it has {known}'}"
+        )
 
 
 def options_of(command: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from IPython.core.error import UsageError
 
 from xprim_nb.config import Config
+from xprim_nb.magics import parsing
 
 __all__ = ["SETTINGS", "changed"]
 
@@ -22,6 +23,20 @@ def _switch(text: str) -> bool:
     if text.lower() not in _TRUE + _FALSE:
         raise ValueError("must be 1 or 0")
     return text.lower() in _TRUE
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError("must be a whole number") from None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError("must be a number") from None
 
 
 def _urls(text: str) -> tuple[str, ...]:
@@ -38,15 +53,15 @@ SETTINGS: dict[str, Callable[[str], object]] = {
     "mirrors": _urls,
     "data_dir": Path,
     "offline": _switch,
-    "concurrency": int,
+    "concurrency": _whole,
     "app_name": str,
     "proxy": str,
     "verify": _trust,
-    "tries": int,
-    "backoff_s": float,
-    "connect_timeout_s": float,
-    "stall_timeout_s": float,
-    "partial_max_age_s": float,
+    "tries": _whole,
+    "backoff_s": _number,
+    "connect_timeout_s": _number,
+    "stall_timeout_s": _number,
+    "partial_max_age_s": _number,
 }
 
 
@@ -61,8 +76,11 @@ def changed(config: Config, pairs: Iterable[str]) -> Config:
     values: dict[str, object] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
-        if not equals or key not in SETTINGS:
+        if not equals:
             raise UsageError(f"%xprim config: {pair!r} is no KEY=VALUE; the keys are {', '.join(SETTINGS)}")
+        if key not in SETTINGS:
+            meant = parsing.suggestion(key, SETTINGS) or f"; the keys are {', '.join(SETTINGS)}"
+            raise UsageError(f"%xprim config: there is no setting {key!r} to change{meant}")
         try:
             values[key] = SETTINGS[key](text) if text else getattr(default, key)
         except ValueError as error:

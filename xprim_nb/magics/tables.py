@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import Generic, Self, TypeVar
 
-from xprim_nb._text import format_bytes, format_seconds
+from xprim_nb._text import clean, format_bytes, format_seconds
 from xprim_nb.cache.values import InstalledModel, Pulled, Removed, UpdateCheck
-from xprim_nb.magics import faces
+from xprim_nb.magics import facts
 from xprim_nb.refs import ModelRef
 from xprim_nb.registry.index import RemoteModel
 from xprim_nb.registry.listing import RemoteListing
@@ -52,7 +52,7 @@ class Rows(tuple[_T, ...], Generic[_T]):
             "".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
             for line in lines
         ]
-        return "\n".join([*shown, self.note] if self.note else shown)
+        return clean("\n".join([*shown, self.note] if self.note else shown))
 
     def _repr_html_(self) -> str:
         head = "".join(
@@ -62,7 +62,7 @@ class Rows(tuple[_T, ...], Generic[_T]):
             "<tr>" + "".join(f'<td style="text-align:left">{escape(cell)}</td>' for cell in row) + "</tr>"
             for row in self.cells
         )
-        note = f"<p>{escape(self.note)}</p>" if self.note else ""
+        note = f"<p>{escape(clean(self.note))}</p>" if self.note else ""
         return f'<table class="xprim-rows"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}'
 
 
@@ -73,10 +73,10 @@ class InstalledDetail(InstalledModel):
     files: tuple[FileEntry, ...] = ()
 
     def __repr__(self) -> str:
-        return faces.facts_text(faces.installed_facts(self))
+        return facts.facts_text(facts.installed_facts(self))
 
     def _repr_html_(self) -> str:
-        return faces.facts_html(faces.installed_facts(self))
+        return facts.facts_html(facts.installed_facts(self))
 
 
 def installed(models: Iterable[InstalledModel], *, filtered: str = "") -> Rows[InstalledModel]:
@@ -95,19 +95,21 @@ def installed(models: Iterable[InstalledModel], *, filtered: str = "") -> Rows[I
 
 
 def remote(
-    listing: RemoteListing, here: Iterable[InstalledModel], *, filtered: str = ""
+    listing: RemoteListing, here: Iterable[InstalledModel] | None = None, *, filtered: str = ""
 ) -> Rows[RemoteModel]:
-    """What a registry lists as a table, with what of it is installed."""
-    known = {each.ref: each.manifest_hash for each in here}
+    """What a registry lists as a table, with what of it is installed where that is known."""
+    known = {each.ref: each.manifest_hash for each in here or ()}
     kept = [each for each in listing if filtered.lower() in str(each.ref).lower()]
-    cells = [
+    cells: list[tuple[str, ...]] = [
         (each.ref.name, each.ref.version, _size(each.total_size), each.alias_of or "", _presence(each, known))
         for each in kept
     ]
-    note = ""
+    note = "" if listing else "This registry lists no models."
     if listing.stale:
         note = f"{listing.source} as of {format_seconds(listing.age_s)} ago: {listing.why_stale}"
-    headers = ("model", "version", "size", "alias of", "here")
+    headers: tuple[str, ...] = ("model", "version", "size", "alias of", "here")
+    if here is None:
+        headers, cells = headers[:-1], [row[:-1] for row in cells]
     return Rows.of(kept, headers, cells, note or _none_found(kept, filtered))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -26,6 +26,9 @@ MAX_ALIAS_DEPTH = 8
 
 # Every one of them is logged; a hostile index of 64 MiB has room for millions.
 _MAX_TOLD = 100
+
+# difflib's own cutoff for close matches.
+_ALIKE = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +101,37 @@ class Index:
         """
         found = [each for each in self if (each.ref.group, each.ref.model) == (ref.group, ref.model)]
         if not found:
-            names = sorted({each.ref.name for each in self})
-            same = [name for name in names if f"/{ref.model}" in name]
-            near = list(dict.fromkeys([*same, *difflib.get_close_matches(ref.name, names)]))
+            near = _near(ref, {each.ref.name: each.ref for each in self}.values())
             hint = f"Did you mean {', '.join(near[:5])}?" if near else ""
             raise ModelNotFoundError(f"The registry has no model {ref.name}.", subject=ref.name, hint=hint)
         return found
+
+
+def _near(wanted: ModelRef, known: Iterable[ModelRef]) -> list[str]:
+    """Names that may have been meant, the likeliest first.
+
+    Group and model are compared apart: a long group in common makes no two models alike.
+    """
+    scored, groups = [], dict[str, float]()
+    for ref in known:
+        if ref.group not in groups:
+            groups[ref.group] = _likeness(wanted.group, ref.group)
+        group, begins = groups[ref.group], ref.model.startswith(wanted.model)
+        if not begins and not group:
+            continue
+        model = _likeness(wanted.model, ref.model)
+        if begins or model:
+            scored.append((-group - model, ref.name))
+    return [name for _, name in sorted(scored)]
+
+
+def _likeness(one: str, other: str) -> float:
+    """How alike two names are, up to 1; 0 when they are not. The cheap bounds come first: an index may be long."""
+    pair = difflib.SequenceMatcher(None, one.lower(), other.lower())
+    if pair.real_quick_ratio() < _ALIKE or pair.quick_ratio() < _ALIKE:
+        return 0.0
+    likeness = pair.ratio()
+    return likeness if likeness >= _ALIKE else 0.0
 
 
 def parse_index(raw: bytes) -> Index:

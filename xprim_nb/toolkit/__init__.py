@@ -92,6 +92,10 @@ class Toolkit(ModelVerbs):
             finally:
                 Handle(self._close(), "close").result()
 
+    def __repr__(self) -> str:
+        registry = "the embedded demo registry" if self.uses_demo_registry else self.registry_url
+        return f"<Toolkit: {registry}, models in {self.config.base_dir}{', closed' if self._closed else ''}>"
+
     def __enter__(self) -> Self:
         return self
 
