@@ -146,6 +146,37 @@ class Store:
 
         self._change(drop)
 
+    def rows(self) -> Iterator[tuple[str, str, str, Document]]:
+        """Group, model, version and entry of everything that is listed, as it is listed. Nothing is checked.
+
+        Raises:
+            StorageError: `registry.json` cannot be read.
+        """
+        for group, models in self._read().items():
+            for model, versions in models.items() if isinstance(models, dict) else ():
+                for version, entry in versions.items() if isinstance(versions, dict) else ():
+                    if isinstance(entry, dict):
+                        yield group, model, version, entry
+
+    def is_damaged(self) -> bool:
+        """True when `registry.json` is there and cannot be understood."""
+        try:
+            raw = self._layout.registry_file.read_bytes()
+            return bool(raw.strip()) and not isinstance(orjson.loads(raw), dict | None)
+        except orjson.JSONDecodeError:
+            return True
+        except OSError:
+            return False
+
+    def mend(self) -> None:
+        """Write `registry.json` anew if it is damaged; the damaged file is set aside.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
+        if self.is_damaged():
+            self._change(lambda document: None)
+
     def manifest_of(self, model: InstalledModel) -> VerifiedManifest:
         """The manifest inside an installed model. Re-encoded ones (the original client's) have another digest.
 

@@ -21,6 +21,8 @@ from xprim_nb import demo
 from xprim_nb._threads import halting, settled
 from xprim_nb.cache.chunkindex import ChunkIndex
 from xprim_nb.cache.export import export as export_models
+from xprim_nb.cache.health.mending import sweep_mending
+from xprim_nb.cache.health.opening import open_health
 from xprim_nb.cache.install import Installer
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.local import LocalChunks
@@ -42,7 +44,8 @@ from xprim_nb.config import Config, expand_home, mask_url
 from xprim_nb.errors import StorageError
 from xprim_nb.events import EventHub, PullProgress
 from xprim_nb.logs import LogBridge, Logger
-from xprim_nb.manager.reading import Reading, at_home
+from xprim_nb.manager.health import Health
+from xprim_nb.manager.reading import at_home
 from xprim_nb.refs import ModelRef
 from xprim_nb.registry.client import RegistryClient
 from xprim_nb.registry.opening import AsyncClientLike, open_sources
@@ -53,7 +56,7 @@ __all__ = ["Manager"]
 _log = logging.getLogger("xprim_nb.manager")
 
 
-class Manager(Reading):
+class Manager(Health):
     """Lists, pulls, removes, exports. An async context manager: it owns connections and a database until left.
 
     Safe from many tasks and from other threads' loops while its own loop runs; two managers on one directory are safe.
@@ -114,6 +117,16 @@ class Manager(Reading):
             self._installer = Installer(self._layout, self._store, self._index)
             self._puller = Puller(self._layout, self._store, self._index, self._client, self.events)
             self._remover = Remover(self._layout, self._store, self._installer, self.events)
+            self._health = open_health(
+                self._layout,
+                self._store,
+                self._index,
+                self._state,
+                self._installer,
+                self._client,
+                self.events,
+                self.config,
+            )
             await settled(self._installer.recover)
             self._opened = opened.pop_all()
         self._home = asyncio.get_running_loop()
@@ -155,8 +168,10 @@ class Manager(Reading):
         wanted = self.config.concurrency if concurrency is None else concurrency
         pulled = await self._puller.pull(parsed, force=force, concurrency=wanted, progress=progress)
         if pulled.status != "already_installed":
+            await settled(self._health.installed, pulled)
             try:
                 await settled(prune_leftovers, self._layout, idle_s=self.config.partial_max_age_s)
+                await settled(sweep_mending, self._layout, idle_s=self.config.partial_max_age_s)
             except StorageError as error:  # the model is installed all the same
                 _log.warning("leftovers could not be pruned: %s", error.message)
         return pulled
@@ -168,7 +183,9 @@ class Manager(Reading):
         Raises:
             InvalidRefError, NotInstalledError, StorageError: See `errors`.
         """
-        return await self._remover.remove(ModelRef.parse(ref).require_version())
+        removed = await self._remover.remove(ModelRef.parse(ref).require_version())
+        await settled(self._health.removed, removed)
+        return removed
 
     @at_home
     async def remove_all(self, group: str, model: str) -> list[Removed]:
@@ -177,7 +194,10 @@ class Manager(Reading):
         Raises:
             InvalidRefError, NotInstalledError, StorageError: See `errors`.
         """
-        return await self._remover.remove_all(ModelRef(group, model))
+        removed = await self._remover.remove_all(ModelRef(group, model))
+        for each in removed:
+            await settled(self._health.removed, each)
+        return removed
 
     @at_home
     async def prune(self) -> Pruned:
@@ -187,6 +207,7 @@ class Manager(Reading):
             StorageError: The disk refused.
         """
         await settled(self._installer.recover)
+        await settled(sweep_mending, self._layout)
         return await settled(prune_leftovers, self._layout)
 
     @at_home

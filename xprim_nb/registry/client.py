@@ -166,6 +166,20 @@ class RegistryClient:
             memory=cached.memory,
         )
 
+    @property
+    def may_ask(self) -> bool:
+        """False in offline mode, unless the registry lies on this machine."""
+        return bool(self._sources)
+
+    @property
+    def needs_network(self) -> bool:
+        """False when the registry and all its mirrors lie on this machine."""
+        return any(source.needs_network for source in self._all)
+
+    def last_contact_at(self) -> float | None:
+        """When the registry last answered, in seconds since the epoch; None when it never did. Reads no answer."""
+        return self._cache.saved_at()
+
     async def manifest(self, digest: str) -> VerifiedManifest:
         """The manifest of that name; from disk for ever after the first time, verified on every read.
 

@@ -91,6 +91,13 @@ class IndexCache:
             )
             return None
 
+    def saved_at(self) -> float | None:
+        """When an answer was last stored, in seconds since the epoch; None when there is none."""
+        try:
+            return self.path.stat().st_mtime
+        except OSError:
+            return None
+
     def save(self, cached: CachedIndex) -> None:
         """Store an answer. A disk that refuses is logged: the answer itself is still good."""
         document = {
