@@ -4,8 +4,11 @@
     2. An intent is written: which tree, which place, where the old one goes.
     3. The trees are swapped by rename: at once where the system can, else old out, new in.
     4. `registry.json` names the new one.
-    5. The old tree goes; files that somebody had changed or added in it are kept. The unfinished pull goes too.
+    5. The old tree goes; files that somebody had changed or added in it are kept. The unfinished pull goes too. Where
+       a backup is wanted, the old tree itself became it in step 3, by rename.
     6. The intent goes.
+
+Putting a backup back (`restore`) is the same, with the backup's tree in the place of the new one.
 
 A process killed between any two of these is finished by the next that holds the version's lock (`recover`). Until
 then the tree is left alone: an unfinished pull that an intent names may hold the old version, and is nobody's to
@@ -21,8 +24,8 @@ import logging
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
-from pathlib import Path, PurePosixPath
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -38,6 +41,7 @@ from xprim_nb._files import (
     write_atomic,
 )
 from xprim_nb.cache.chunkindex import ChunkIndex
+from xprim_nb.cache.intents import BACKUP_FILE, Displacement, Intent, read_intent
 from xprim_nb.cache.kept import facts_of, retire
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.store import Store, read_manifest
@@ -49,18 +53,6 @@ from xprim_nb.registry.manifest import VerifiedManifest
 __all__ = ["Installer"]
 
 _log = logging.getLogger("xprim_nb.cache")
-
-
-@dataclass(frozen=True, slots=True)
-class _Intent:
-    """A swap or removal begun. Paths are relative to the base, so that a moved base recovers too."""
-
-    kind: str
-    ref: str
-    token: str
-    tree: str
-    out: str
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 class Installer:
@@ -82,6 +74,7 @@ class Installer:
         tree: Path,
         extra: dict[str, Any],
         note: dict[str, Any],
+        displacement: Displacement | None = None,
     ) -> tuple[InstalledModel, Path | None]:
         """Make a tree of verified files durable and put it in place.
 
@@ -91,6 +84,7 @@ class Installer:
             tree: The files, in an unfinished pull whose lock the caller holds and whose list is closed.
             extra: Further keys for the `registry.json` entry.
             note: What the receipt inside the model says.
+            displacement: The tree is a refresh's: what it holds of the user's, and where the old version goes.
 
         Returns:
             The installed model, and where changed files of the old version were kept.
@@ -101,20 +95,64 @@ class Installer:
         self.check_place(ref)
         token = secrets.token_hex(8)
         remove_tree(tree / self._layout.metadata_name)  # half of one, if an earlier try was killed here
-        document = {**note, "token": token, "files": facts_of(tree, verified.manifest)}
+        local = displacement.local if displacement else {}
+        document = {**note, "token": token, "files": facts_of(tree, verified.manifest, local)}
+        if local:
+            document["local"] = {path: dict(facts) for path, facts in local.items()}
         receipt = orjson.dumps(document, option=orjson.OPT_INDENT_2)
         write_atomic(self._layout.receipt_file(tree), receipt, durable=False)
         write_atomic(self._layout.manifest_file(tree), verified.raw, durable=False)
         with storage_errors(tree, "making the files durable"):
             sync_tree(tree)  # 1
-        intent = _Intent(
-            "install", str(ref), token, self._relative(tree), self._relative(self._layout.new_trash()), extra
-        )
+        kind = "refresh" if displacement else "install"
+        return self._swap_in(Intent(kind, str(ref), token, self._relative(tree), "", extra), displacement)
+
+    def restore(
+        self, ref: ModelRef, tree: Path, extra: dict[str, Any], displacement: Displacement | None
+    ) -> InstalledModel:
+        """Put a backup's tree back in place; its directory goes.
+
+        Args:
+            ref: The version it becomes.
+            tree: `tree` in the backup's directory; its manifest can be read.
+            extra: Further keys for the `registry.json` entry.
+            displacement: Where what is in place now goes; None to delete it, files kept that `tree` lacks.
+
+        Raises:
+            StorageError: The disk refused; what was in place is, or the next operation puts the backup there.
+        """
+        self.check_place(ref)
+        token = self._token(tree)
+        if token is None:  # the original client's: it is known by no token yet
+            token = secrets.token_hex(8)
+            write_atomic(self._layout.receipt_file(tree), orjson.dumps({"token": token}))
+        intent = Intent("restore", str(ref), token, self._relative(tree), "", extra)
+        return self._swap_in(intent, displacement)[0]
+
+    def discard(self, ref: ModelRef, tree: Path) -> Path | None:
+        """Delete a backup's tree and its directory; where files were put aside that nobody else has.
+
+        Raises:
+            StorageError: The disk refused; the backup is whole, or the next operation finishes this.
+        """
+        out = self._relative(self._layout.new_trash())
+        intent = Intent("discard", str(ref), "", self._relative(tree), out)
+        return self._finish_discard(intent, self._write(intent))
+
+    def _swap_in(
+        self, intent: Intent, displacement: Displacement | None
+    ) -> tuple[InstalledModel, Path | None]:
+        """Steps 2 to 6."""
+        backup = displacement.backup if displacement else None
+        out = backup / "tree" if backup else self._layout.new_trash()
+        facts = dict(displacement.facts) if displacement and backup else {}
+        intent = replace(intent, out=self._relative(out), backup=facts)
+        tree = self._layout.base / intent.tree
         path = self._write(intent)  # 2
         try:
             return self._finish_install(intent, path, lambda: remove_tree(tree.parent))
         except XprimError:
-            if self._token(tree) == token and not os.path.lexists(self._layout.base / intent.out):
+            if self._token(tree) == intent.token and not os.path.lexists(out):
                 path.unlink(missing_ok=True)  # nothing has moved: there is nothing to finish
             raise
 
@@ -139,7 +177,7 @@ class Installer:
         Raises:
             StorageError: The disk refused; the model is whole, or the next operation finishes the removal.
         """
-        intent = _Intent("remove", str(model.ref), "", "", self._relative(self._layout.new_trash()))
+        intent = Intent("remove", str(model.ref), "", "", self._relative(self._layout.new_trash()))
         path = self._write(intent)
         try:
             with storage_errors(model.path, "removing"):
@@ -180,17 +218,17 @@ class Installer:
         finished = [self._resume_locked(intent, path) for intent, path in concerned]
         return all(finished)
 
-    def _intents(self) -> Iterator[tuple[_Intent, Path]]:
+    def _intents(self) -> Iterator[tuple[Intent, Path]]:
         try:
             paths = sorted(self._layout.intents.glob("*.json"))
         except OSError:
             return
         for path in paths:
-            intent = _read(path)
+            intent = read_intent(path)
             if intent is not None:
                 yield intent, path
 
-    def _resume_locked(self, intent: _Intent, path: Path) -> bool:
+    def _resume_locked(self, intent: Intent, path: Path) -> bool:
         """False when the version's lock is held: its owner lives, and finishes it."""
         lock = PathLock(self._layout.ref_lock(ModelRef.parse(intent.ref)))
         if not lock.try_acquire():
@@ -201,7 +239,7 @@ class Installer:
             lock.release()
         return True
 
-    def _resume(self, intent: _Intent, path: Path) -> None:
+    def _resume(self, intent: Intent, path: Path) -> None:
         if not path.exists():  # its owner finished it while we waited for the lock
             return
         _log.info("finishing an interrupted %s", intent.kind, extra={"ref": intent.ref})
@@ -213,8 +251,12 @@ class Installer:
                 path.unlink(missing_ok=True)
             return
         tree = self._layout.base / intent.tree
+        if intent.kind == "discard":
+            self._finish_discard(intent, path)
+            return
         if intent.token in (self._token(final), self._token(tree)):
-            self._finish_install(intent, path, lambda: self._drop_list(tree.parent))
+            drop = self._drop_backup if intent.kind == "restore" else self._drop_list
+            self._finish_install(intent, path, lambda: drop(tree.parent))
             return
         # Somebody deleted the new tree: the old one comes back.
         if os.path.lexists(out) and not os.path.lexists(final):
@@ -223,7 +265,7 @@ class Installer:
         path.unlink(missing_ok=True)
 
     def _finish_install(
-        self, intent: _Intent, path: Path, drop_list: Callable[[], None]
+        self, intent: Intent, path: Path, drop_list: Callable[[], None]
     ) -> tuple[InstalledModel, Path | None]:
         ref = ModelRef.parse(intent.ref)
         final, tree, out = (
@@ -241,14 +283,18 @@ class Installer:
                 _swap(final, tree, out)
             if os.path.lexists(tree):
                 move_dir(tree, out)
+        if intent.backup and os.path.lexists(out):
+            write_atomic(out.parent / BACKUP_FILE, orjson.dumps(intent.backup, option=orjson.OPT_INDENT_2))
         model = self._store.record(ref, verified, intent.extra)  # 4
         self._index.add(ref, verified)  # again, if somebody took it out because it had no name yet
-        kept = retire(self._layout, ref, out)  # 5
+        kept = None
+        if not intent.backup:  # 5
+            kept = retire(self._layout, ref, out, final if intent.kind != "install" else None)
         drop_list()
         self._forget(path)  # 6
         return model, kept
 
-    def _finish_removal(self, intent: _Intent, path: Path) -> Path | None:
+    def _finish_removal(self, intent: Intent, path: Path) -> Path | None:
         ref = ModelRef.parse(intent.ref)
         self._store.forget(ref)
         self._index.remove(ref)
@@ -259,6 +305,25 @@ class Installer:
                 parent.rmdir()
         self._forget(path)
         return kept
+
+    def _finish_discard(self, intent: Intent, path: Path) -> Path | None:
+        ref = ModelRef.parse(intent.ref)
+        tree, out = self._layout.base / intent.tree, self._layout.base / intent.out
+        with storage_errors(tree, "dropping a backup"):
+            if os.path.lexists(tree):
+                move_dir(tree, out)
+        kept = retire(self._layout, ref, out, self._layout.model_dir(ref))
+        self._drop_backup(tree.parent)
+        self._forget(path)
+        return kept
+
+    def _drop_backup(self, backup: Path) -> None:
+        """Take away what is left of a backup whose tree has gone."""
+        if not os.path.lexists(backup / "tree"):
+            remove_tree(backup)
+            for parent in (backup.parent, backup.parent.parent, backup.parent.parent.parent):
+                with contextlib.suppress(OSError):  # not empty: other backups live there
+                    parent.rmdir()
 
     def _drop_list(self, partial: Path) -> None:
         """Take away what is left of an unfinished pull whose tree has gone to its place."""
@@ -276,7 +341,7 @@ class Installer:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def _write(self, intent: _Intent) -> Path:
+    def _write(self, intent: Intent) -> Path:
         path = self._layout.intents / f"{secrets.token_hex(8)}.json"
         write_atomic(path, orjson.dumps(asdict(intent)))
         return path
@@ -301,18 +366,3 @@ def _swap(final: Path, tree: Path, out: Path) -> None:
         except OSError:
             move_dir(out, final)
             raise
-
-
-def _read(path: Path) -> _Intent | None:
-    try:
-        intent = _Intent(**orjson.loads(path.read_bytes()))
-        ModelRef.parse(intent.ref).require_version()
-        for place in (PurePosixPath(intent.out), PurePosixPath(intent.tree or intent.out)):
-            if place.parts[:1] != ("cache",) or ".." in place.parts:
-                raise ValueError(f"{place} does not lie in the cache")
-    except (OSError, ValueError, TypeError) as error:  # torn by a dying disk: written atomically otherwise
-        _log.warning(
-            "an intent is unreadable and is left alone", extra={"path": str(path), "why": str(error)}
-        )
-        return None
-    return intent

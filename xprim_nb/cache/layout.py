@@ -115,6 +115,16 @@ class Layout:
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
         return self.cache / "kept" / ref.group / ref.model / ref.version / f"{stamp}-{secrets.token_hex(3)}"
 
+    def backups_of(self, ref: ModelRef) -> Path:
+        """The directory that holds the backups of a version."""
+        return self.cache / "backup" / ref.group / ref.model / ref.require_version().version
+
+    def new_backup(self, ref: ModelRef) -> Path:
+        """A free name for a backup; names sort by age."""
+        now_ns = time.time_ns()
+        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now_ns // 1_000_000_000))
+        return self.backups_of(ref) / f"{stamp}.{now_ns % 1_000_000_000:09}-{secrets.token_hex(4)}"
+
     def new_trash(self) -> Path:
         """A free name for a tree on its way out."""
         return self.trash / secrets.token_hex(8)
