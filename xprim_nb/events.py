@@ -17,6 +17,8 @@ from xprim_nb._text import format_bytes
 from xprim_nb.refs import ModelRef
 
 __all__ = [
+    "CheckProgress",
+    "CorruptionFound",
     "Event",
     "EventHub",
     "FetchRetried",
@@ -153,7 +155,67 @@ class IndexStale:
     reason: str
 
 
-Event: TypeAlias = PullProgress | ModelInstalled | ModelRemoved | TrustNotice | FetchRetried | IndexStale
+@dataclass(frozen=True, slots=True)
+class CheckProgress:
+    """How far one validation or scrub is.
+
+    Attributes:
+        ref: The model being looked at.
+        doing: `validate`, `scrub` or `repair`.
+        bytes_total: Bytes to be hashed of this model; 0 while unknown.
+        bytes_done: Bytes hashed so far.
+        models_total: Models to be looked at.
+        models_done: Models looked at already.
+        finished: True for the last one of this model.
+    """
+
+    ref: ModelRef
+    doing: Literal["validate", "scrub", "repair"]
+    bytes_total: int = 0
+    bytes_done: int = 0
+    models_total: int = 1
+    models_done: int = 0
+    finished: bool = False
+
+    @property
+    def fraction(self) -> float:
+        """Share of this model's bytes that is done: 0.0 to 1.0."""
+        if self.finished or not self.bytes_total:
+            return 1.0 if self.finished else 0.0
+        return min(1.0, self.bytes_done / self.bytes_total)
+
+    def __str__(self) -> str:
+        return f"{self.ref}: {self.fraction:.0%} of {format_bytes(self.bytes_total)} verified"
+
+
+@dataclass(frozen=True, slots=True)
+class CorruptionFound:
+    """Installed bytes are not what they should be.
+
+    Attributes:
+        ref: The model concerned.
+        verdict: What was found, in one sentence.
+        next_step: The command to run.
+    """
+
+    ref: ModelRef
+    verdict: str
+    next_step: str
+
+    def __str__(self) -> str:
+        return f"{self.verdict} {self.next_step}" if self.next_step not in self.verdict else self.verdict
+
+
+Event: TypeAlias = (
+    PullProgress
+    | ModelInstalled
+    | ModelRemoved
+    | TrustNotice
+    | FetchRetried
+    | IndexStale
+    | CheckProgress
+    | CorruptionFound
+)
 
 
 class EventHub:
