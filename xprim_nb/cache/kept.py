@@ -29,11 +29,13 @@ from xprim_nb.refs import ModelRef
 from xprim_nb.registry.manifest import Manifest
 
 __all__ = [
+    "ORIGINALS_LOCK",
     "Judge",
     "changed_files",
     "facts_of",
     "judge_of",
     "local_files",
+    "recorded_files",
     "retire",
     "same_bytes",
     "walk_files",
@@ -42,7 +44,7 @@ __all__ = [
 _log = logging.getLogger("xprim_nb.cache")
 
 # The original client locks a pull with a file inside the model's directory, and leaves it there.
-_ORIGINALS_LOCK = ".pull.lock"
+ORIGINALS_LOCK = ".pull.lock"
 # As much as one read brings in without waiting for another.
 _COMPARED_BYTES = 1 << 20
 # How much a file looks as it did when it was installed.
@@ -120,7 +122,12 @@ def judge_of(layout: Layout, tree: Path, manifest: Manifest) -> Judge:
         installed_ns = layout.manifest_file(tree).stat().st_mtime_ns
     except OSError:  # the manifest came from elsewhere: no file is known to be older than it
         installed_ns = 0
-    return Judge(tree, manifest, _of_receipt(layout, tree, "files"), installed_ns, local_files(layout, tree))
+    return Judge(tree, manifest, recorded_files(layout, tree), installed_ns, local_files(layout, tree))
+
+
+def recorded_files(layout: Layout, tree: Path) -> dict[str, list[int]]:
+    """What the tree's files looked like when they were installed: path → size, mtime and ctime in ns."""
+    return _of_receipt(layout, tree, "files")
 
 
 def local_files(layout: Layout, tree: Path) -> dict[str, dict[str, str]]:
@@ -197,7 +204,7 @@ class Judge:
         """True when the file is known to be what was installed; undecided means no."""
         number = self._numbers.get(path)
         if number is None:
-            return path == _ORIGINALS_LOCK or self._is_upstream(path)  # 0
+            return path == ORIGINALS_LOCK or self._is_upstream(path)  # 0
         file, likeness = self._manifest.files[number], self._likeness(number)
         if likeness in (_OTHER, _SAME):  # 1
             return likeness == _SAME

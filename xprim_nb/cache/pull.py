@@ -110,7 +110,7 @@ class Puller:
         """What it would take to assemble a manifest's files now; see `assembled` for the arguments."""
         partial = Partial(self._layout.partials / verified.digest, verified)
         await settled(partial.recall)
-        chunks = local or await settled(self._local, verified)
+        chunks: LocalChunks = local or await settled(self._local, verified)
         return await settled(self._plan, ref, verified, installed, partial, chunks)
 
     async def pull(
@@ -219,7 +219,7 @@ class Puller:
             try:
                 meter.waiting_for = "what an earlier pull left to be verified"
                 await settled(partial.recall)
-                chunks = local or await settled(self._local, verified)
+                chunks: LocalChunks = local or await settled(self._local, verified)
                 plan = await settled(self._plan, ref, verified, installed, partial, chunks)
                 check_space(
                     replace(plan, disk_needed=plan.disk_needed + further_bytes), self._layout.base
