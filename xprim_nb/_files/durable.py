@@ -126,7 +126,11 @@ def sync_tree(root: Path) -> None:
 
 
 def _sync_path(path: Path) -> None:
-    fd = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+    binary = getattr(os, "O_BINARY", 0)
+    try:
+        fd = os.open(path, os.O_RDWR | binary)
+    except PermissionError:  # a read-only file of a user's; Windows alone needs the right to write
+        fd = os.open(path, os.O_RDONLY | binary)
     try:
         sync_file(fd)
     finally:

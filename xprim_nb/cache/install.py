@@ -23,8 +23,8 @@ import contextlib
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,11 @@ from xprim_nb._files import (
     move_dir,
     remove_tree,
     storage_errors,
-    sync_dir,
     sync_tree,
     write_atomic,
 )
 from xprim_nb.cache.chunkindex import ChunkIndex
-from xprim_nb.cache.intents import BACKUP_FILE, Displacement, Intent, read_intent
+from xprim_nb.cache.intents import BACKUP_FILE, Displacement, Intent, Intents
 from xprim_nb.cache.kept import facts_of, retire
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.store import Store, read_manifest
@@ -66,6 +65,7 @@ class Installer:
 
     def __init__(self, layout: Layout, store: Store, index: ChunkIndex) -> None:
         self._layout, self._store, self._index = layout, store, index
+        self._intents = Intents(layout)
 
     def install(
         self,
@@ -105,7 +105,9 @@ class Installer:
         with storage_errors(tree, "making the files durable"):
             sync_tree(tree)  # 1
         kind = "refresh" if displacement else "install"
-        return self._swap_in(Intent(kind, str(ref), token, self._relative(tree), "", extra), displacement)
+        return self._swap_in(
+            Intent(kind, str(ref), token, self._layout.relative(tree), "", extra), displacement
+        )
 
     def restore(
         self, ref: ModelRef, tree: Path, extra: dict[str, Any], displacement: Displacement | None
@@ -122,11 +124,11 @@ class Installer:
             StorageError: The disk refused; what was in place is, or the next operation puts the backup there.
         """
         self.check_place(ref)
-        token = self._token(tree)
+        token = _token(self._layout, tree)
         if token is None:  # the original client's: it is known by no token yet
             token = secrets.token_hex(8)
             write_atomic(self._layout.receipt_file(tree), orjson.dumps({"token": token}))
-        intent = Intent("restore", str(ref), token, self._relative(tree), "", extra)
+        intent = Intent("restore", str(ref), token, self._layout.relative(tree), "", extra)
         return self._swap_in(intent, displacement)[0]
 
     def discard(self, ref: ModelRef, tree: Path) -> Path | None:
@@ -135,9 +137,9 @@ class Installer:
         Raises:
             StorageError: The disk refused; the backup is whole, or the next operation finishes this.
         """
-        out = self._relative(self._layout.new_trash())
-        intent = Intent("discard", str(ref), "", self._relative(tree), out)
-        return self._finish_discard(intent, self._write(intent))
+        out = self._layout.relative(self._layout.new_trash())
+        intent = Intent("discard", str(ref), "", self._layout.relative(tree), out)
+        return self._finish_discard(intent, self._intents.write(intent))
 
     def _swap_in(
         self, intent: Intent, displacement: Displacement | None
@@ -146,13 +148,13 @@ class Installer:
         backup = displacement.backup if displacement else None
         out = backup / "tree" if backup else self._layout.new_trash()
         facts = dict(displacement.facts) if displacement and backup else {}
-        intent = replace(intent, out=self._relative(out), backup=facts)
+        intent = replace(intent, out=self._layout.relative(out), backup=facts)
         tree = self._layout.base / intent.tree
-        path = self._write(intent)  # 2
+        path = self._intents.write(intent)  # 2
         try:
             return self._finish_install(intent, path, lambda: remove_tree(tree.parent))
         except XprimError:
-            if self._token(tree) == intent.token and not os.path.lexists(out):
+            if _token(self._layout, tree) == intent.token and not os.path.lexists(out):
                 path.unlink(missing_ok=True)  # nothing has moved: there is nothing to finish
             raise
 
@@ -177,8 +179,8 @@ class Installer:
         Raises:
             StorageError: The disk refused; the model is whole, or the next operation finishes the removal.
         """
-        intent = Intent("remove", str(model.ref), "", "", self._relative(self._layout.new_trash()))
-        path = self._write(intent)
+        intent = Intent("remove", str(model.ref), "", "", self._layout.relative(self._layout.new_trash()))
+        path = self._intents.write(intent)
         try:
             with storage_errors(model.path, "removing"):
                 move_dir(model.path, self._layout.base / intent.out)
@@ -195,7 +197,7 @@ class Installer:
             StorageError: `only` is given, and the disk refused. Otherwise that is logged: what one version needs
                 must not hold up the others.
         """
-        for intent, path in self._intents():
+        for intent, path in self._intents.all():
             if only is None:
                 try:
                     self._resume_locked(intent, path)
@@ -214,19 +216,9 @@ class Installer:
         Raises:
             StorageError: The disk refused to finish one.
         """
-        concerned = [each for each in self._intents() if self._layout.base / each[0].tree == tree]
+        concerned = [each for each in self._intents.all() if self._layout.base / each[0].tree == tree]
         finished = [self._resume_locked(intent, path) for intent, path in concerned]
         return all(finished)
-
-    def _intents(self) -> Iterator[tuple[Intent, Path]]:
-        try:
-            paths = sorted(self._layout.intents.glob("*.json"))
-        except OSError:
-            return
-        for path in paths:
-            intent = read_intent(path)
-            if intent is not None:
-                yield intent, path
 
     def _resume_locked(self, intent: Intent, path: Path) -> bool:
         """False when the version's lock is held: its owner lives, and finishes it."""
@@ -254,9 +246,9 @@ class Installer:
         if intent.kind == "discard":
             self._finish_discard(intent, path)
             return
-        if intent.token in (self._token(final), self._token(tree)):
-            drop = self._drop_backup if intent.kind == "restore" else self._drop_list
-            self._finish_install(intent, path, lambda: drop(tree.parent))
+        if intent.token in (_token(self._layout, final), _token(self._layout, tree)):
+            drop = _drop_backup if intent.kind == "restore" else _drop_list
+            self._finish_install(intent, path, lambda: drop(self._layout, tree.parent))
             return
         # Somebody deleted the new tree: the old one comes back.
         if os.path.lexists(out) and not os.path.lexists(final):
@@ -268,16 +260,12 @@ class Installer:
         self, intent: Intent, path: Path, drop_list: Callable[[], None]
     ) -> tuple[InstalledModel, Path | None]:
         ref = ModelRef.parse(intent.ref)
-        final, tree, out = (
-            self._layout.model_dir(ref),
-            self._layout.base / intent.tree,
-            self._layout.base / intent.out,
-        )
-        swapped = self._token(final) == intent.token
+        final = self._layout.model_dir(ref)
+        tree, out = self._layout.base / intent.tree, self._layout.base / intent.out
+        swapped = _token(self._layout, final) == intent.token
         verified = read_manifest(self._layout, final if swapped else tree)
-        self._index.add(
-            ref, verified
-        )  # before the swap: somebody who looks for a chunk always finds one of the places
+        # Before the swap: somebody who looks for a chunk always finds one of the places.
+        self._index.add(ref, verified)
         with storage_errors(final, "putting the model in place"):
             if not swapped:  # 3
                 _swap(final, tree, out)
@@ -291,7 +279,7 @@ class Installer:
         if not intent.backup:  # 5
             kept = retire(self._layout, ref, out, final if intent.kind != "install" else None)
         drop_list()
-        self._forget(path)  # 6
+        self._intents.forget(path)  # 6
         return model, kept
 
     def _finish_removal(self, intent: Intent, path: Path) -> Path | None:
@@ -299,11 +287,8 @@ class Installer:
         self._store.forget(ref)
         self._index.remove(ref)
         kept = retire(self._layout, ref, self._layout.base / intent.out)
-        final = self._layout.model_dir(ref)
-        for parent in (final.parent, final.parent.parent):
-            with contextlib.suppress(OSError):  # not empty: other versions live there
-                parent.rmdir()
-        self._forget(path)
+        _tidy(self._layout.model_dir(ref), 2)
+        self._intents.forget(path)
         return kept
 
     def _finish_discard(self, intent: Intent, path: Path) -> Path | None:
@@ -313,46 +298,42 @@ class Installer:
             if os.path.lexists(tree):
                 move_dir(tree, out)
         kept = retire(self._layout, ref, out, self._layout.model_dir(ref))
-        self._drop_backup(tree.parent)
-        self._forget(path)
+        _drop_backup(self._layout, tree.parent)
+        self._intents.forget(path)
         return kept
 
-    def _drop_backup(self, backup: Path) -> None:
-        """Take away what is left of a backup whose tree has gone."""
-        if not os.path.lexists(backup / "tree"):
-            remove_tree(backup)
-            for parent in (backup.parent, backup.parent.parent, backup.parent.parent.parent):
-                with contextlib.suppress(OSError):  # not empty: other backups live there
-                    parent.rmdir()
 
-    def _drop_list(self, partial: Path) -> None:
-        """Take away what is left of an unfinished pull whose tree has gone to its place."""
-        lock = PathLock(self._layout.partial_lock(partial.name))
-        if lock.try_acquire():
-            try:
-                if not os.path.lexists(partial / "tree"):
-                    remove_tree(partial)
-            finally:
-                lock.release()
+def _drop_backup(_layout: Layout, backup: Path) -> None:
+    """Take away what is left of a backup whose tree has gone."""
+    if not os.path.lexists(backup / "tree"):
+        remove_tree(backup)
+        _tidy(backup, 3)
 
-    def _token(self, tree: Path) -> str | None:
+
+def _tidy(path: Path, levels: int) -> None:
+    """Remove so many directories above a path that is gone, where nothing else lies in them."""
+    for parent in path.parents[:levels]:
+        with contextlib.suppress(OSError):
+            parent.rmdir()
+
+
+def _drop_list(layout: Layout, partial: Path) -> None:
+    """Take away what is left of an unfinished pull whose tree has gone to its place."""
+    lock = PathLock(layout.partial_lock(partial.name))
+    if lock.try_acquire():
         try:
-            return str(orjson.loads(self._layout.receipt_file(tree).read_bytes())["token"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+            if not os.path.lexists(partial / "tree"):
+                remove_tree(partial)
+        finally:
+            lock.release()
 
-    def _write(self, intent: Intent) -> Path:
-        path = self._layout.intents / f"{secrets.token_hex(8)}.json"
-        write_atomic(path, orjson.dumps(asdict(intent)))
-        return path
 
-    def _forget(self, path: Path) -> None:
-        with storage_errors(path, "ending a swap"):
-            path.unlink(missing_ok=True)
-            sync_dir(path.parent)
-
-    def _relative(self, path: Path) -> str:
-        return path.relative_to(self._layout.base).as_posix()
+def _token(layout: Layout, tree: Path) -> str | None:
+    """Which installation a tree is; None for the original client's."""
+    try:
+        return str(orjson.loads(layout.receipt_file(tree).read_bytes())["token"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _swap(final: Path, tree: Path, out: Path) -> None:

@@ -6,16 +6,19 @@ Source: DESIGN, habit 5.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import orjson
 
+from xprim_nb._files import storage_errors, sync_dir, write_atomic
+from xprim_nb.cache.layout import Layout
 from xprim_nb.refs import ModelRef
 
-__all__ = ["BACKUP_FILE", "Displacement", "Intent", "read_intent"]
+__all__ = ["BACKUP_FILE", "Displacement", "Intent", "Intents", "read_intent"]
 
 _log = logging.getLogger("xprim_nb.cache")
 
@@ -59,6 +62,48 @@ class Displacement:
     local: Mapping[str, Mapping[str, str]]
     backup: Path | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Intents:
+    """Those begun and not yet ended, one file each. Holds nothing open.
+
+    Args:
+        layout: Where they lie.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    def all(self) -> Iterator[tuple[Intent, Path]]:
+        """Each that can be followed, with its file."""
+        try:
+            paths = sorted(self._layout.intents.glob("*.json"))
+        except OSError:
+            return
+        for path in paths:
+            intent = read_intent(path)
+            if intent is not None:
+                yield intent, path
+
+    def write(self, intent: Intent) -> Path:
+        """Make one durable; the result is its file.
+
+        Raises:
+            StorageError: The disk refused.
+        """
+        path = self._layout.intents / f"{secrets.token_hex(8)}.json"
+        write_atomic(path, orjson.dumps(asdict(intent)))
+        return path
+
+    def forget(self, path: Path) -> None:
+        """End one.
+
+        Raises:
+            StorageError: The disk refused.
+        """
+        with storage_errors(path, "ending a swap"):
+            path.unlink(missing_ok=True)
+            sync_dir(path.parent)
 
 
 def read_intent(path: Path) -> Intent | None:

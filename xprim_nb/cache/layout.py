@@ -82,6 +82,10 @@ class Layout:
         """Trees on their way out."""
         return self.cache / "trash"
 
+    def relative(self, path: Path) -> str:
+        """A path below the base as intents write it, so that a moved base recovers too."""
+        return path.relative_to(self.base).as_posix()
+
     def model_dir(self, ref: ModelRef) -> Path:
         """The directory of an installed version."""
         return self.base.joinpath(ref.group, ref.model, ref.require_version().version)

@@ -17,7 +17,7 @@ import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from xprim_nb.cache.gather import Gatherer
 from xprim_nb.cache.install import Installer
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.local import LocalChunks
+from xprim_nb.cache.offers import Offer, Offers
 from xprim_nb.cache.partial import Partial
 from xprim_nb.cache.planning import already_installed, check_space, plan_pull
 from xprim_nb.cache.progress import Meter, telling
@@ -35,35 +36,18 @@ from xprim_nb.cache.store import Store, manifest_digest
 from xprim_nb.cache.values import InstalledModel, Pulled, PullPlan, PullStatus, Receipt
 from xprim_nb.cache.verify import is_whole
 from xprim_nb.config import MAX_CONCURRENCY
-from xprim_nb.errors import ConfigError, ModelNotFoundError, NetworkError, StorageError
+from xprim_nb.errors import ConfigError
 from xprim_nb.events import EventHub, ModelInstalled, PullProgress
 from xprim_nb.refs import ModelRef
 from xprim_nb.registry.client import RegistryClient
 from xprim_nb.registry.manifest import VerifiedManifest
 
-__all__ = ["Offer", "Puller"]
+__all__ = ["Puller"]
 
 _log = logging.getLogger("xprim_nb.cache")
 
 # A swap takes milliseconds, unless it has gigabytes to delete.
 _SWAP_POLL_S = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """What is to be installed under a name.
-
-    Attributes:
-        manifest_hash: Which manifest.
-        version: The real version behind an alias.
-        checked: False when the registry could not be asked.
-        warnings: Sentences for the user.
-    """
-
-    manifest_hash: str
-    version: str
-    checked: bool = True
-    warnings: tuple[str, ...] = ()
 
 
 class Puller:
@@ -82,6 +66,7 @@ class Puller:
     ) -> None:
         self._layout, self._store, self._index = layout, store, index
         self._client, self._events = client, events
+        self.offers = Offers(store, client)
         self._installer = Installer(layout, store, index)
 
     async def plan(self, ref: ModelRef, *, force: bool = False) -> PullPlan:
@@ -92,12 +77,12 @@ class Puller:
             NetworkError: It could not be asked, and the answer is not on this machine.
             RegistryError, HashMismatchError: Its answer is broken.
         """
-        offer = await self.offer(ref)
+        offer = await self.offers.offer(ref)
         installed = await settled(self._store.find, ref)
         if installed is not None and installed.manifest_hash == offer.manifest_hash and not force:
             verified = await settled(self._store.manifest_of, installed)
             return already_installed(installed, verified, free_bytes(self._layout.base))
-        verified = await self.manifest_of(offer, installed)
+        verified = await self.offers.manifest_of(offer, installed)
         return await self.plan_of(ref, verified, installed)
 
     async def plan_of(
@@ -110,7 +95,7 @@ class Puller:
         """What it would take to assemble a manifest's files now; see `assembled` for the arguments."""
         partial = Partial(self._layout.partials / verified.digest, verified)
         await settled(partial.recall)
-        chunks: LocalChunks = local or await settled(self._local, verified)
+        chunks = local if local is not None else await settled(self._local, verified)
         return await settled(self._plan, ref, verified, installed, partial, chunks)
 
     async def pull(
@@ -134,11 +119,11 @@ class Puller:
             )
         meter = Meter(ref)
         async with telling(meter, self._events, progress):
-            offer = await self.offer(ref)  # 1
+            offer = await self.offers.offer(ref)  # 1
             found = await settled(self._store.find, ref)
             if found is not None and found.manifest_hash == offer.manifest_hash and not force:  # 2
                 return Pulled(ref, "already_installed", found, meter.receipt(), offer.checked, offer.warnings)
-            verified = await self.manifest_of(offer, found)  # 3
+            verified = await self.offers.manifest_of(offer, found)  # 3
 
             def waits() -> None:
                 meter.waiting_for = f"another process that works on {ref}"
@@ -219,7 +204,7 @@ class Puller:
             try:
                 meter.waiting_for = "what an earlier pull left to be verified"
                 await settled(partial.recall)
-                chunks: LocalChunks = local or await settled(self._local, verified)
+                chunks = local if local is not None else await settled(self._local, verified)
                 plan = await settled(self._plan, ref, verified, installed, partial, chunks)
                 check_space(
                     replace(plan, disk_needed=plan.disk_needed + further_bytes), self._layout.base
@@ -232,54 +217,6 @@ class Puller:
                 yield partial.tree
             finally:
                 partial.release()
-
-    async def offer(self, ref: ModelRef) -> Offer:
-        """What the registry has under a name (decision 1); what is installed answers for itself when nobody else can.
-
-        Raises:
-            ModelNotFoundError: The registry has no such model or version, and it is not installed.
-            NetworkError, RegistryError: The registry could not be asked, or its answer is broken.
-        """
-        try:
-            answer = await self._client.index()
-        except NetworkError as error:
-            found = await settled(self._store.find, ref)
-            if found is None:
-                raise
-            told = f"The registry could not be asked whether {ref} is current: {error.message}"
-            return Offer(found.manifest_hash, ref.version, checked=False, warnings=(told,))
-        found = await settled(self._store.find, ref)
-        try:
-            model = answer.index.get(ref)
-        except ModelNotFoundError as error:
-            if found is None:
-                raise
-            told = f"{error.message} What is installed was left as it is."
-            return Offer(found.manifest_hash, ref.version, checked=not answer.stale, warnings=(told,))
-        warnings = []
-        notice = answer.notice_for(ref)
-        if notice is not None:
-            warnings.append(notice.message)
-        if answer.stale:
-            warnings.append(
-                f"The registry could not be asked; its answer is {answer.age_s:.0f} s old: {answer.why_stale}"
-            )
-            if found is not None:
-                return Offer(found.manifest_hash, ref.version, checked=False, warnings=tuple(warnings))
-        return Offer(model.manifest_hash, model.alias_of or ref.version, not answer.stale, tuple(warnings))
-
-    async def manifest_of(self, offer: Offer, installed: InstalledModel | None) -> VerifiedManifest:
-        """The manifest offered (decision 3); what is installed knows its own, also where nobody can be asked.
-
-        Raises:
-            NetworkError, RegistryError, HashMismatchError: It could not be had.
-        """
-        if installed is not None and installed.manifest_hash == offer.manifest_hash:
-            with contextlib.suppress(StorageError):  # damaged: the registry has it
-                own = await settled(self._store.manifest_of, installed)
-                if own.digest == offer.manifest_hash:
-                    return own
-        return await self._client.manifest(offer.manifest_hash)
 
     def _local(self, verified: VerifiedManifest) -> LocalChunks:
         self._index.reconcile(self._store.list())

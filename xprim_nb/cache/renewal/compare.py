@@ -69,7 +69,9 @@ def fits_in_old(path: str, old: Manifest, old_tree: Path, new_tree: Path) -> boo
         for segment in old.segments(index):
             root = new_tree if segment.file_index == number else old_tree
             try:
-                fd = os.open(root / old.files[segment.file_index].path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+                fd = os.open(
+                    root / old.files[segment.file_index].path, os.O_RDONLY | getattr(os, "O_BINARY", 0)
+                )
             except OSError:
                 return False
             try:

@@ -1,6 +1,6 @@
 """What becomes of each file when a new version meets what somebody did to the old one. Pure.
 
-    locally \\ upstream   unchanged        changed             absent              new there
+    locally / upstream    unchanged        changed             absent              new there
     unchanged             1 same           2 updated           3 removed           -
     changed               4 kept           5 conflict          6 conflict          -
     absent                7 restored       8 restored          9 gone              10 new

@@ -80,7 +80,8 @@ class Backup:
 
     def __str__(self) -> str:
         version = self.extra.get("resolved_version") or self.ref.version
-        told = f"{self.id}: {version}, {self.manifest_hash[:12]}, {format_bytes(self.size_bytes)}, {self.made_at:%Y-%m-%d %H:%M} UTC"
+        when, size = f"{self.made_at:%Y-%m-%d %H:%M} UTC", format_bytes(self.size_bytes)
+        told = f"{self.id}: {version}, {self.manifest_hash[:12]}, {size}, {when}"
         return f"{told}. {self.problem}" if self.problem else told
 
 
