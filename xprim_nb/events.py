@@ -24,8 +24,10 @@ __all__ = [
     "FetchRetried",
     "IndexStale",
     "ModelInstalled",
+    "ModelRefreshed",
     "ModelRemoved",
     "PullProgress",
+    "RolledBack",
     "TrustNotice",
 ]
 
@@ -102,6 +104,43 @@ class ModelRemoved:
     """A model was removed from this machine."""
 
     ref: ModelRef
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRefreshed:
+    """A new version was put in place, and what a user had done to the old one is in it.
+
+    Attributes:
+        ref: Which version.
+        manifest_hash: What is installed now.
+        kept: Paths where the user's file lies.
+        conflicts: Of these, the ones that the new version changed too.
+        backup: The id of the old version's backup; empty when none was made.
+    """
+
+    ref: ModelRef
+    manifest_hash: str
+    kept: tuple[str, ...] = ()
+    conflicts: tuple[str, ...] = ()
+    backup: str = ""
+
+    def __str__(self) -> str:
+        told = f"{self.ref} was refreshed to {self.manifest_hash[:12]}"
+        return (
+            f"{told}; changed on both sides: {', '.join(self.conflicts)}." if self.conflicts else f"{told}."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """A version that was put aside is back in place; `why` is part of a sentence (`asked for`)."""
+
+    ref: ModelRef
+    manifest_hash: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.ref} was rolled back to {self.manifest_hash[:12]}: {self.why}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +249,8 @@ Event: TypeAlias = (
     PullProgress
     | ModelInstalled
     | ModelRemoved
+    | ModelRefreshed
+    | RolledBack
     | TrustNotice
     | FetchRetried
     | IndexStale

@@ -9,6 +9,7 @@ Source: STYLE rule 10; spec 1 §Disk layout, §Pull.
 from xprim_nb._files.blocks import clone_file, preallocate, start_writeback, write_at
 from xprim_nb._files.claims import Claim
 from xprim_nb._files.durable import (
+    append_line,
     free_bytes,
     make_dirs,
     remove_tree,
@@ -24,6 +25,7 @@ from xprim_nb._files.swap import exchange_dirs, move_dir
 __all__ = [
     "Claim",
     "PathLock",
+    "append_line",
     "clone_file",
     "exchange_dirs",
     "free_bytes",

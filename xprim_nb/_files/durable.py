@@ -21,6 +21,7 @@ from pathlib import Path
 from xprim_nb.errors import InsufficientSpaceError, StorageError, XprimError
 
 __all__ = [
+    "append_line",
     "free_bytes",
     "make_dirs",
     "remove_tree",
@@ -121,14 +122,19 @@ def sync_tree(root: Path) -> None:
     folders, files = [], []
     for folder, _, names in os.walk(root, topdown=False):
         folders.append(Path(folder))
-        files += [Path(folder) / name for name in names]
+        # A link is a name, and names come with their directory: what it leads to is not ours.
+        files += [path for path in (Path(folder) / name for name in names) if not path.is_symlink()]
     with ThreadPoolExecutor(_SYNC_THREADS) as pool:
         list(pool.map(_sync_path, files))
         list(pool.map(sync_dir, folders))
 
 
 def _sync_path(path: Path) -> None:
-    fd = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+    binary = getattr(os, "O_BINARY", 0)
+    try:
+        fd = os.open(path, os.O_RDWR | binary)
+    except PermissionError:  # a read-only file of a user's; Windows alone needs the right to write
+        fd = os.open(path, os.O_RDONLY | binary)
     try:
         sync_file(fd)
     finally:
@@ -193,6 +199,32 @@ def write_atomic(path: Path, data: bytes | memoryview, *, durable: bool = True) 
             temporary.unlink(missing_ok=True)
             raise
         if durable:
+            sync_dir(path.parent)
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Add one line to a file, in one write, and return when it is on the medium.
+
+    What a killed writer left without an end is ended first, so that the lines around it stay whole.
+
+    Args:
+        path: Where; created with its directory.
+        line: Without its end.
+
+    Raises:
+        StorageError: The disk refused.
+    """
+    with storage_errors(path, "writing"):
+        make_dirs(path.parent)
+        is_new = not path.exists()
+        with path.open("ab+", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            if end:
+                file.seek(end - 1)
+                line = line if file.read(1) == b"\n" else b"\n" + line
+            file.write(line + b"\n")
+            sync_file(file.fileno())
+        if is_new:
             sync_dir(path.parent)
 
 

@@ -4,8 +4,11 @@
     2. An intent is written: which tree, which place, where the old one goes.
     3. The trees are swapped by rename: at once where the system can, else old out, new in.
     4. `registry.json` names the new one.
-    5. The old tree goes; files that somebody had changed or added in it are kept. The unfinished pull goes too.
+    5. The old tree goes; files that somebody had changed or added in it are kept. The unfinished pull goes too. Where
+       a backup is wanted, the old tree itself became it in step 3, by rename.
     6. The intent goes.
+
+Putting a backup back (`restore`) is the same, with the backup's tree in the place of the new one.
 
 A process killed between any two of these is finished by the next that holds the version's lock (`recover`). Until
 then the tree is left alone: an unfinished pull that an intent names may hold the old version, and is nobody's to
@@ -20,9 +23,9 @@ import contextlib
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -33,11 +36,11 @@ from xprim_nb._files import (
     move_dir,
     remove_tree,
     storage_errors,
-    sync_dir,
     sync_tree,
     write_atomic,
 )
 from xprim_nb.cache.chunkindex import ChunkIndex
+from xprim_nb.cache.intents import BACKUP_FILE, Displacement, Intent, Intents
 from xprim_nb.cache.kept import facts_of, retire
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.store import Store, read_manifest
@@ -51,18 +54,6 @@ __all__ = ["Installer"]
 _log = logging.getLogger("xprim_nb.cache")
 
 
-@dataclass(frozen=True, slots=True)
-class _Intent:
-    """A swap or removal begun. Paths are relative to the base, so that a moved base recovers too."""
-
-    kind: str
-    ref: str
-    token: str
-    tree: str
-    out: str
-    extra: dict[str, Any] = field(default_factory=dict)
-
-
 class Installer:
     """Steps 1 to 6. The caller holds the version's lock.
 
@@ -74,6 +65,7 @@ class Installer:
 
     def __init__(self, layout: Layout, store: Store, index: ChunkIndex) -> None:
         self._layout, self._store, self._index = layout, store, index
+        self._intents = Intents(layout)
 
     def install(
         self,
@@ -82,6 +74,7 @@ class Installer:
         tree: Path,
         extra: dict[str, Any],
         note: dict[str, Any],
+        displacement: Displacement | None = None,
     ) -> tuple[InstalledModel, Path | None]:
         """Make a tree of verified files durable and put it in place.
 
@@ -91,6 +84,7 @@ class Installer:
             tree: The files, in an unfinished pull whose lock the caller holds and whose list is closed.
             extra: Further keys for the `registry.json` entry.
             note: What the receipt inside the model says.
+            displacement: The tree is a refresh's: what it holds of the user's, and where the old version goes.
 
         Returns:
             The installed model, and where changed files of the old version were kept.
@@ -101,20 +95,66 @@ class Installer:
         self.check_place(ref)
         token = secrets.token_hex(8)
         remove_tree(tree / self._layout.metadata_name)  # half of one, if an earlier try was killed here
-        document = {**note, "token": token, "files": facts_of(tree, verified.manifest)}
+        local = displacement.local if displacement else {}
+        document = {**note, "token": token, "files": facts_of(tree, verified.manifest, local)}
+        if local:
+            document["local"] = {path: dict(facts) for path, facts in local.items()}
         receipt = orjson.dumps(document, option=orjson.OPT_INDENT_2)
         write_atomic(self._layout.receipt_file(tree), receipt, durable=False)
         write_atomic(self._layout.manifest_file(tree), verified.raw, durable=False)
         with storage_errors(tree, "making the files durable"):
             sync_tree(tree)  # 1
-        intent = _Intent(
-            "install", str(ref), token, self._relative(tree), self._relative(self._layout.new_trash()), extra
+        kind = "refresh" if displacement else "install"
+        return self._swap_in(
+            Intent(kind, str(ref), token, self._layout.relative(tree), "", extra), displacement
         )
-        path = self._write(intent)  # 2
+
+    def restore(
+        self, ref: ModelRef, tree: Path, extra: dict[str, Any], displacement: Displacement | None
+    ) -> InstalledModel:
+        """Put a backup's tree back in place; its directory goes.
+
+        Args:
+            ref: The version it becomes.
+            tree: `tree` in the backup's directory; its manifest can be read.
+            extra: Further keys for the `registry.json` entry.
+            displacement: Where what is in place now goes; None to delete it, files kept that `tree` lacks.
+
+        Raises:
+            StorageError: The disk refused; what was in place is, or the next operation puts the backup there.
+        """
+        self.check_place(ref)
+        token = _token(self._layout, tree)
+        if token is None:  # the original client's: it is known by no token yet
+            token = secrets.token_hex(8)
+            write_atomic(self._layout.receipt_file(tree), orjson.dumps({"token": token}))
+        intent = Intent("restore", str(ref), token, self._layout.relative(tree), "", extra)
+        return self._swap_in(intent, displacement)[0]
+
+    def discard(self, ref: ModelRef, tree: Path) -> Path | None:
+        """Delete a backup's tree and its directory; where files were put aside that nobody else has.
+
+        Raises:
+            StorageError: The disk refused; the backup is whole, or the next operation finishes this.
+        """
+        out = self._layout.relative(self._layout.new_trash())
+        intent = Intent("discard", str(ref), "", self._layout.relative(tree), out)
+        return self._finish_discard(intent, self._intents.write(intent))
+
+    def _swap_in(
+        self, intent: Intent, displacement: Displacement | None
+    ) -> tuple[InstalledModel, Path | None]:
+        """Steps 2 to 6."""
+        backup = displacement.backup if displacement else None
+        out = backup / "tree" if backup else self._layout.new_trash()
+        facts = dict(displacement.facts) if displacement and backup else {}
+        intent = replace(intent, out=self._layout.relative(out), backup=facts)
+        tree = self._layout.base / intent.tree
+        path = self._intents.write(intent)  # 2
         try:
             return self._finish_install(intent, path, lambda: remove_tree(tree.parent))
         except XprimError:
-            if self._token(tree) == token and not os.path.lexists(self._layout.base / intent.out):
+            if _token(self._layout, tree) == intent.token and not os.path.lexists(out):
                 path.unlink(missing_ok=True)  # nothing has moved: there is nothing to finish
             raise
 
@@ -155,8 +195,8 @@ class Installer:
         Raises:
             StorageError: The disk refused; the model is whole, or the next operation finishes the removal.
         """
-        intent = _Intent("remove", str(model.ref), "", "", self._relative(self._layout.new_trash()))
-        path = self._write(intent)
+        intent = Intent("remove", str(model.ref), "", "", self._layout.relative(self._layout.new_trash()))
+        path = self._intents.write(intent)
         try:
             with storage_errors(model.path, "removing"):
                 move_dir(model.path, self._layout.base / intent.out)
@@ -173,7 +213,7 @@ class Installer:
             StorageError: `only` is given, and the disk refused. Otherwise that is logged: what one version needs
                 must not hold up the others.
         """
-        for intent, path in self._intents():
+        for intent, path in self._intents.all():
             if only is None:
                 try:
                     self._resume_locked(intent, path)
@@ -192,21 +232,11 @@ class Installer:
         Raises:
             StorageError: The disk refused to finish one.
         """
-        concerned = [each for each in self._intents() if self._layout.base / each[0].tree == tree]
+        concerned = [each for each in self._intents.all() if self._layout.base / each[0].tree == tree]
         finished = [self._resume_locked(intent, path) for intent, path in concerned]
         return all(finished)
 
-    def _intents(self) -> Iterator[tuple[_Intent, Path]]:
-        try:
-            paths = sorted(self._layout.intents.glob("*.json"))
-        except OSError:
-            return
-        for path in paths:
-            intent = _read(path)
-            if intent is not None:
-                yield intent, path
-
-    def _resume_locked(self, intent: _Intent, path: Path) -> bool:
+    def _resume_locked(self, intent: Intent, path: Path) -> bool:
         """False when the version's lock is held: its owner lives, and finishes it."""
         lock = PathLock(self._layout.ref_lock(ModelRef.parse(intent.ref)))
         if not lock.try_acquire():
@@ -217,7 +247,7 @@ class Installer:
             lock.release()
         return True
 
-    def _resume(self, intent: _Intent, path: Path) -> None:
+    def _resume(self, intent: Intent, path: Path) -> None:
         if not path.exists():  # its owner finished it while we waited for the lock
             return
         _log.info("finishing an interrupted %s", intent.kind, extra={"ref": intent.ref})
@@ -229,8 +259,12 @@ class Installer:
                 path.unlink(missing_ok=True)
             return
         tree = self._layout.base / intent.tree
-        if intent.token in (self._token(final), self._token(tree)):
-            self._finish_install(intent, path, lambda: self._drop_list(tree.parent))
+        if intent.kind == "discard":
+            self._finish_discard(intent, path)
+            return
+        if intent.token in (_token(self._layout, final), _token(self._layout, tree)):
+            drop = _drop_backup if intent.kind == "restore" else _drop_list
+            self._finish_install(intent, path, lambda: drop(self._layout, tree.parent))
             return
         # Somebody deleted the new tree: the old one comes back.
         if os.path.lexists(out) and not os.path.lexists(final):
@@ -239,71 +273,83 @@ class Installer:
         path.unlink(missing_ok=True)
 
     def _finish_install(
-        self, intent: _Intent, path: Path, drop_list: Callable[[], None]
+        self, intent: Intent, path: Path, drop_list: Callable[[], None]
     ) -> tuple[InstalledModel, Path | None]:
         ref = ModelRef.parse(intent.ref)
-        final, tree, out = (
-            self._layout.model_dir(ref),
-            self._layout.base / intent.tree,
-            self._layout.base / intent.out,
-        )
-        swapped = self._token(final) == intent.token
+        final = self._layout.model_dir(ref)
+        tree, out = self._layout.base / intent.tree, self._layout.base / intent.out
+        swapped = _token(self._layout, final) == intent.token
         verified = read_manifest(self._layout, final if swapped else tree)
-        self._index.add(
-            ref, verified
-        )  # before the swap: somebody who looks for a chunk always finds one of the places
+        # Before the swap: somebody who looks for a chunk always finds one of the places.
+        self._index.add(ref, verified)
         with storage_errors(final, "putting the model in place"):
             if not swapped:  # 3
                 _swap(final, tree, out)
             if os.path.lexists(tree):
                 move_dir(tree, out)
+        if intent.backup and os.path.lexists(out):
+            write_atomic(out.parent / BACKUP_FILE, orjson.dumps(intent.backup, option=orjson.OPT_INDENT_2))
         model = self._store.record(ref, verified, intent.extra)  # 4
         self._index.add(ref, verified)  # again, if somebody took it out because it had no name yet
-        kept = retire(self._layout, ref, out)  # 5
+        kept = None
+        if not intent.backup:  # 5
+            kept = retire(self._layout, ref, out, final if intent.kind != "install" else None)
         drop_list()
-        self._forget(path)  # 6
+        self._intents.forget(path)  # 6
         return model, kept
 
-    def _finish_removal(self, intent: _Intent, path: Path) -> Path | None:
+    def _finish_removal(self, intent: Intent, path: Path) -> Path | None:
         ref = ModelRef.parse(intent.ref)
         self._store.forget(ref)
         self._index.remove(ref)
         kept = retire(self._layout, ref, self._layout.base / intent.out)
-        final = self._layout.model_dir(ref)
-        for parent in (final.parent, final.parent.parent):
-            with contextlib.suppress(OSError):  # not empty: other versions live there
-                parent.rmdir()
-        self._forget(path)
+        _tidy(self._layout.model_dir(ref), 2)
+        self._intents.forget(path)
         return kept
 
-    def _drop_list(self, partial: Path) -> None:
-        """Take away what is left of an unfinished pull whose tree has gone to its place."""
-        lock = PathLock(self._layout.partial_lock(partial.name))
-        if lock.try_acquire():
-            try:
-                if not os.path.lexists(partial / "tree"):
-                    remove_tree(partial)
-            finally:
-                lock.release()
+    def _finish_discard(self, intent: Intent, path: Path) -> Path | None:
+        ref = ModelRef.parse(intent.ref)
+        tree, out = self._layout.base / intent.tree, self._layout.base / intent.out
+        with storage_errors(tree, "dropping a backup"):
+            if os.path.lexists(tree):
+                move_dir(tree, out)
+        kept = retire(self._layout, ref, out, self._layout.model_dir(ref))
+        _drop_backup(self._layout, tree.parent)
+        self._intents.forget(path)
+        return kept
 
-    def _token(self, tree: Path) -> str | None:
+
+def _drop_backup(_layout: Layout, backup: Path) -> None:
+    """Take away what is left of a backup whose tree has gone."""
+    if not os.path.lexists(backup / "tree"):
+        remove_tree(backup)
+        _tidy(backup, 3)
+
+
+def _tidy(path: Path, levels: int) -> None:
+    """Remove so many directories above a path that is gone, where nothing else lies in them."""
+    for parent in path.parents[:levels]:
+        with contextlib.suppress(OSError):
+            parent.rmdir()
+
+
+def _drop_list(layout: Layout, partial: Path) -> None:
+    """Take away what is left of an unfinished pull whose tree has gone to its place."""
+    lock = PathLock(layout.partial_lock(partial.name))
+    if lock.try_acquire():
         try:
-            return str(orjson.loads(self._layout.receipt_file(tree).read_bytes())["token"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+            if not os.path.lexists(partial / "tree"):
+                remove_tree(partial)
+        finally:
+            lock.release()
 
-    def _write(self, intent: _Intent) -> Path:
-        path = self._layout.intents / f"{secrets.token_hex(8)}.json"
-        write_atomic(path, orjson.dumps(asdict(intent)))
-        return path
 
-    def _forget(self, path: Path) -> None:
-        with storage_errors(path, "ending a swap"):
-            path.unlink(missing_ok=True)
-            sync_dir(path.parent)
-
-    def _relative(self, path: Path) -> str:
-        return path.relative_to(self._layout.base).as_posix()
+def _token(layout: Layout, tree: Path) -> str | None:
+    """Which installation a tree is; None for the original client's."""
+    try:
+        return str(orjson.loads(layout.receipt_file(tree).read_bytes())["token"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _swap(final: Path, tree: Path, out: Path) -> None:
@@ -317,18 +363,3 @@ def _swap(final: Path, tree: Path, out: Path) -> None:
         except OSError:
             move_dir(out, final)
             raise
-
-
-def _read(path: Path) -> _Intent | None:
-    try:
-        intent = _Intent(**orjson.loads(path.read_bytes()))
-        ModelRef.parse(intent.ref).require_version()
-        for place in (PurePosixPath(intent.out), PurePosixPath(intent.tree or intent.out)):
-            if place.parts[:1] != ("cache",) or ".." in place.parts:
-                raise ValueError(f"{place} does not lie in the cache")
-    except (OSError, ValueError, TypeError) as error:  # torn by a dying disk: written atomically otherwise
-        _log.warning(
-            "an intent is unreadable and is left alone", extra={"path": str(path), "why": str(error)}
-        )
-        return None
-    return intent

@@ -13,8 +13,9 @@ import logging
 import os
 import stat
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -27,19 +28,33 @@ from xprim_nb.errors import StorageError
 from xprim_nb.refs import ModelRef
 from xprim_nb.registry.manifest import Manifest
 
-__all__ = ["changed_files", "facts_of", "retire"]
+__all__ = [
+    "ORIGINALS_LOCK",
+    "Judge",
+    "changed_files",
+    "facts_of",
+    "judge_of",
+    "local_files",
+    "recorded_files",
+    "retire",
+    "same_bytes",
+    "walk_files",
+]
 
 _log = logging.getLogger("xprim_nb.cache")
 
 # The original client locks a pull with a file inside the model's directory, and leaves it there.
-_ORIGINALS_LOCK = ".pull.lock"
+ORIGINALS_LOCK = ".pull.lock"
+# As much as one read brings in without waiting for another.
+_COMPARED_BYTES = 1 << 20
 # How much a file looks as it did when it was installed.
 _OTHER, _UNKNOWN, _UNCHANGED, _SAME = range(4)
 
 
-def facts_of(tree: Path, manifest: Manifest) -> dict[str, list[int]]:
-    """What each of the model's files looks like, as the receipt records it (see `_facts`)."""
-    return {file.path: _facts((tree / file.path).stat()) for file in manifest.files}
+def facts_of(tree: Path, manifest: Manifest, besides: Collection[str] = ()) -> dict[str, list[int]]:
+    """What each of the model's files but `besides` looks like, as the receipt records it (see `_facts`)."""
+    paths = [file.path for file in manifest.files if file.path not in besides]
+    return {path: _facts((tree / path).stat()) for path in paths}
 
 
 def _facts(found: os.stat_result) -> list[int]:
@@ -47,8 +62,14 @@ def _facts(found: os.stat_result) -> list[int]:
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]
 
 
-def retire(layout: Layout, ref: ModelRef, tree: Path) -> Path | None:
+def retire(layout: Layout, ref: ModelRef, tree: Path, twin: Path | None = None) -> Path | None:
     """Delete an old tree; files that are not ours are moved to a fresh directory, which is the result.
+
+    Args:
+        layout: Where things lie.
+        ref: Which version it was.
+        tree: The tree.
+        twin: Another tree: files that are not ours and lie there too, equal to the byte, need not be moved.
 
     Raises:
         StorageError: The disk refused; nothing that is not ours was deleted.
@@ -61,7 +82,10 @@ def retire(layout: Layout, ref: ModelRef, tree: Path) -> Path | None:
         if tree.is_symlink():  # somebody keeps the model elsewhere: what lies there is not ours to delete
             tree.unlink()
         elif tree.is_dir():
-            kept = _put_aside(layout, ref, tree, changed_files(layout, tree))
+            changed = changed_files(layout, tree)
+            if twin is not None:
+                changed = [path for path in changed if not same_bytes(tree / path, twin / path)]
+            kept = _put_aside(layout, ref, tree, changed)
             os.replace(tree, doomed)  # noqa: PTH105  # Path.replace hides the two names in its errors
         elif os.path.lexists(tree):  # somebody put a file where the model was
             kept = layout.kept_dir(ref)
@@ -87,21 +111,60 @@ def changed_files(layout: Layout, tree: Path) -> list[str]:
     try:
         manifest = read_manifest(layout, tree).manifest
     except StorageError:  # no manifest: nothing here is known to be ours
-        return list(_walk(tree, layout.metadata_name))
-    installed_ns = layout.manifest_file(tree).stat().st_mtime_ns
-    judge = _Judge(tree, manifest, _recorded(layout, tree), installed_ns)
-    return [path for path in _walk(tree, layout.metadata_name) if not judge.is_ours(path)]
+        return list(walk_files(tree, layout.metadata_name))
+    judge = judge_of(layout, tree, manifest)
+    return [path for path in walk_files(tree, layout.metadata_name) if not judge.is_ours(path)]
 
 
-def _recorded(layout: Layout, tree: Path) -> Mapping[str, list[int]]:
+def judge_of(layout: Layout, tree: Path, manifest: Manifest) -> Judge:
+    """Who tells the files of an installed tree of this manifest apart."""
     try:
-        files = orjson.loads(layout.receipt_file(tree).read_bytes())["files"]
+        installed_ns = layout.manifest_file(tree).stat().st_mtime_ns
+    except OSError:  # the manifest came from elsewhere: no file is known to be older than it
+        installed_ns = 0
+    return Judge(tree, manifest, recorded_files(layout, tree), installed_ns, local_files(layout, tree))
+
+
+def recorded_files(layout: Layout, tree: Path) -> dict[str, list[int]]:
+    """What the tree's files looked like when they were installed: path → size, mtime and ctime in ns."""
+    return _of_receipt(layout, tree, "files")
+
+
+def local_files(layout: Layout, tree: Path) -> dict[str, dict[str, str]]:
+    """What a refresh left in the tree beside the new version's own files: path → `kind` and `sha256`."""
+    return {
+        path: {key: str(value) for key, value in facts.items()}
+        for path, facts in _of_receipt(layout, tree, "local").items()
+        if isinstance(facts, dict)
+    }
+
+
+def same_bytes(one: Path, other: Path) -> bool:
+    """True when both are plain files with the same bytes, or links to the same name."""
+    try:
+        if one.is_symlink() or other.is_symlink():
+            return one.is_symlink() and other.is_symlink() and one.readlink() == other.readlink()
+        if not (one.is_file() and other.is_file() and one.stat().st_size == other.stat().st_size):
+            return False
+        with one.open("rb") as first, other.open("rb") as second:
+            while block := first.read(_COMPARED_BYTES):
+                if block != second.read(_COMPARED_BYTES):
+                    return False
+        return True
+    except OSError:
+        return False
+
+
+def _of_receipt(layout: Layout, tree: Path, key: str) -> dict[str, Any]:
+    try:
+        found = orjson.loads(layout.receipt_file(tree).read_bytes())[key]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-    return files if isinstance(files, dict) else {}
+    return found if isinstance(found, dict) else {}
 
 
-def _walk(tree: Path, metadata_name: str) -> Iterator[str]:
+def walk_files(tree: Path, metadata_name: str) -> Iterator[str]:
+    """Paths of the files and links below a model directory, relative and `/`-separated; our own directory left out."""
     for folder, folders, files in os.walk(tree):
         here = Path(folder)
         if here == tree:
@@ -112,9 +175,11 @@ def _walk(tree: Path, metadata_name: str) -> Iterator[str]:
             yield (here / name).relative_to(tree).as_posix()
 
 
-class _Judge:
+class Judge:
     """Tells the files of one installed tree that are as they were from those that somebody changed or added.
 
+    0. The upstream side of a conflict, as a refresh wrote it: ours. No file of the model that a refresh left as the
+       user had it looks unchanged.
     1. It looks as it did when it was installed: ours.
     2. Its own digest, where the manifest has one, decides.
     3. Every chunk that has bytes of it is right: ours.
@@ -123,9 +188,14 @@ class _Judge:
     """
 
     def __init__(
-        self, tree: Path, manifest: Manifest, recorded: Mapping[str, list[int]], installed_ns: int
+        self,
+        tree: Path,
+        manifest: Manifest,
+        recorded: Mapping[str, list[int]],
+        installed_ns: int,
+        local: Mapping[str, Mapping[str, str]],
     ) -> None:
-        self._tree, self._manifest = tree, manifest
+        self._tree, self._manifest, self._local = tree, manifest, local
         self._recorded, self._installed_ns = recorded, installed_ns
         self._numbers = {file.path: number for number, file in enumerate(manifest.files)}
         self._right: dict[int, bool] = {}
@@ -134,7 +204,7 @@ class _Judge:
         """True when the file is known to be what was installed; undecided means no."""
         number = self._numbers.get(path)
         if number is None:
-            return path == _ORIGINALS_LOCK
+            return path == ORIGINALS_LOCK or self._is_upstream(path)  # 0
         file, likeness = self._manifest.files[number], self._likeness(number)
         if likeness in (_OTHER, _SAME):  # 1
             return likeness == _SAME
@@ -144,6 +214,13 @@ class _Judge:
         last = bisect_left(self._manifest.chunk_starts, self._manifest.file_starts[number] + file.size)
         wrong = [index for index in range(max(first, 0), last) if file.size and not self._is_right(index)]
         return not any(self._is_blamed(number, index) for index in wrong)  # 3, 4
+
+    def _is_upstream(self, path: str) -> bool:
+        known = self._local.get(path, {})
+        target = self._tree / path
+        if known.get("kind") != "upstream" or target.is_symlink() or not target.is_file():
+            return False
+        return self._hash_of(path, target.stat().st_size) == known.get("sha256")
 
     def _likeness(self, number: int) -> int:
         file = self._manifest.files[number]
@@ -156,6 +233,8 @@ class _Judge:
         recorded, facts = self._recorded.get(file.path), _facts(found)
         if recorded == facts:
             return _SAME
+        if file.path in self._local:  # 0
+            return _UNKNOWN
         if recorded is None:  # the original leaves no receipt; it writes the manifest after the files
             return _UNCHANGED if found.st_mtime_ns <= self._installed_ns else _UNKNOWN
         # All but the time of change: the models were copied to another disk, times and all.

@@ -82,6 +82,10 @@ class Layout:
         """Trees on their way out."""
         return self.cache / "trash"
 
+    def relative(self, path: Path) -> str:
+        """A path below the base as intents write it, so that a moved base recovers too."""
+        return path.relative_to(self.base).as_posix()
+
     def model_dir(self, ref: ModelRef) -> Path:
         """The directory of an installed version."""
         return self.base.joinpath(ref.group, ref.model, ref.require_version().version)
@@ -114,6 +118,16 @@ class Layout:
         """A fresh directory for files that somebody had changed or added."""
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
         return self.cache / "kept" / ref.group / ref.model / ref.version / f"{stamp}-{secrets.token_hex(3)}"
+
+    def backups_of(self, ref: ModelRef) -> Path:
+        """The directory that holds the backups of a version."""
+        return self.cache / "backup" / ref.group / ref.model / ref.require_version().version
+
+    def new_backup(self, ref: ModelRef) -> Path:
+        """A free name for a backup; names sort by age."""
+        now_ns = time.time_ns()
+        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now_ns // 1_000_000_000))
+        return self.backups_of(ref) / f"{stamp}.{now_ns % 1_000_000_000:09}-{secrets.token_hex(4)}"
 
     def new_trash(self) -> Path:
         """A free name for a tree on its way out."""

@@ -16,8 +16,8 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from xprim_nb.cache.gather import Gatherer
 from xprim_nb.cache.install import Installer
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.local import LocalChunks
+from xprim_nb.cache.offers import Offer, Offers
 from xprim_nb.cache.partial import Partial
 from xprim_nb.cache.planning import already_installed, check_space, plan_pull
 from xprim_nb.cache.progress import Meter, telling
@@ -35,7 +36,7 @@ from xprim_nb.cache.store import Store, manifest_digest
 from xprim_nb.cache.values import InstalledModel, Pulled, PullPlan, PullStatus, Receipt
 from xprim_nb.cache.verify import is_whole
 from xprim_nb.config import MAX_CONCURRENCY
-from xprim_nb.errors import ConfigError, ModelNotFoundError, NetworkError, StorageError
+from xprim_nb.errors import ConfigError
 from xprim_nb.events import EventHub, ModelInstalled, PullProgress
 from xprim_nb.refs import ModelRef
 from xprim_nb.registry.client import RegistryClient
@@ -47,23 +48,6 @@ _log = logging.getLogger("xprim_nb.cache")
 
 # A swap takes milliseconds, unless it has gigabytes to delete.
 _SWAP_POLL_S = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class _Offer:
-    """What is to be installed under a name.
-
-    Attributes:
-        manifest_hash: Which manifest.
-        version: The real version behind an alias.
-        checked: False when the registry could not be asked.
-        warnings: Sentences for the user.
-    """
-
-    manifest_hash: str
-    version: str
-    checked: bool = True
-    warnings: tuple[str, ...] = ()
 
 
 class Puller:
@@ -82,6 +66,7 @@ class Puller:
     ) -> None:
         self._layout, self._store, self._index = layout, store, index
         self._client, self._events = client, events
+        self.offers = Offers(store, client)
         self._installer = Installer(layout, store, index)
 
     async def plan(self, ref: ModelRef, *, force: bool = False) -> PullPlan:
@@ -92,16 +77,26 @@ class Puller:
             NetworkError: It could not be asked, and the answer is not on this machine.
             RegistryError, HashMismatchError: Its answer is broken.
         """
-        offer = await self._offer(ref)
+        offer = await self.offers.offer(ref)
         installed = await settled(self._store.find, ref)
         if installed is not None and installed.manifest_hash == offer.manifest_hash and not force:
             verified = await settled(self._store.manifest_of, installed)
             return already_installed(installed, verified, free_bytes(self._layout.base))
-        verified = await self._manifest(offer, installed)
+        verified = await self.offers.manifest_of(offer, installed)
+        return await self.plan_of(ref, verified, installed)
+
+    async def plan_of(
+        self,
+        ref: ModelRef,
+        verified: VerifiedManifest,
+        installed: InstalledModel | None,
+        local: LocalChunks | None = None,
+    ) -> PullPlan:
+        """What it would take to assemble a manifest's files now; see `assembled` for the arguments."""
         partial = Partial(self._layout.partials / verified.digest, verified)
         await halting(partial.recall)
-        local = await settled(self._local, verified)
-        return await settled(self._plan, ref, verified, installed, partial, local)
+        chunks = local if local is not None else await settled(self._local, verified)
+        return await settled(self._plan, ref, verified, installed, partial, chunks)
 
     async def pull(
         self,
@@ -124,11 +119,11 @@ class Puller:
             )
         meter = Meter(ref)
         async with telling(meter, self._events, progress):
-            offer = await self._offer(ref)  # 1
+            offer = await self.offers.offer(ref)  # 1
             found = await settled(self._store.find, ref)
             if found is not None and found.manifest_hash == offer.manifest_hash and not force:  # 2
                 return Pulled(ref, "already_installed", found, meter.receipt(), offer.checked, offer.warnings)
-            verified = await self._manifest(offer, found)  # 3
+            verified = await self.offers.manifest_of(offer, found)  # 3
 
             def waits() -> None:
                 meter.waiting_for = f"another process that works on {ref}"
@@ -145,7 +140,7 @@ class Puller:
     async def _pull_locked(
         self,
         ref: ModelRef,
-        offer: _Offer,
+        offer: Offer,
         verified: VerifiedManifest,
         *,
         force: bool,
@@ -162,6 +157,42 @@ class Puller:
         if whole is not None:
             return Pulled(ref, "installed", whole, meter.receipt(), offer.checked, offer.warnings)
 
+        async with self.assembled(ref, verified, installed, meter, concurrency=concurrency) as tree:
+            receipt = meter.receipt()
+            model, kept = await settled(
+                self._installer.install, ref, verified, tree, self.extra(offer), self.note(verified, receipt)
+            )
+        status: PullStatus = "updated" if installed is not None and not same else "installed"
+        receipt = replace(receipt, kept=kept, seconds=meter.receipt().seconds)
+        return Pulled(ref, status, model, receipt, offer.checked, offer.warnings)
+
+    @contextlib.asynccontextmanager
+    async def assembled(
+        self,
+        ref: ModelRef,
+        verified: VerifiedManifest,
+        installed: InstalledModel | None,
+        meter: Meter,
+        *,
+        concurrency: int,
+        local: LocalChunks | None = None,
+        further_bytes: int = 0,
+    ) -> AsyncIterator[Path]:
+        """A tree of all the manifest's files, verified, in an unfinished pull that is locked while inside.
+
+        Args:
+            ref: The version it is for; the caller holds its lock.
+            verified: The manifest.
+            installed: What is installed under `ref`.
+            meter: What is counted.
+            concurrency: Chunks fetched at once.
+            local: Where chunks lie on this machine; looked for when None.
+            further_bytes: What the caller will write beside the model's own files.
+
+        Raises:
+            NetworkError, HashMismatchError, StorageError: What was fetched is kept, and the next one goes on from there.
+        """
+
         def waits() -> None:
             meter.waiting_for = "another pull of the same bytes under another name"
 
@@ -171,54 +202,21 @@ class Puller:
                 waits()
                 await asyncio.sleep(_SWAP_POLL_S)
             try:
-                await self._assemble(ref, verified, installed, partial, concurrency, meter)
+                meter.waiting_for = "what an earlier pull left to be verified"
+                await halting(partial.recall)
+                chunks = local if local is not None else await settled(self._local, verified)
+                plan = await settled(self._plan, ref, verified, installed, partial, chunks)
+                check_space(
+                    replace(plan, disk_needed=plan.disk_needed + further_bytes), self._layout.base
+                )  # 4
+                await settled(partial.prepare)
+                meter.begin(verified.manifest, set(partial.present))
+                await Gatherer(self._layout, self._client, partial, chunks, meter).run(concurrency)  # 5
                 meter.phase, meter.waiting_for = "extracting", ""
-                receipt = meter.receipt()
-                model, kept = await settled(self._put_in_place, ref, verified, offer, partial, receipt)
+                partial.release()
+                yield partial.tree
             finally:
                 partial.release()
-        status: PullStatus = "updated" if installed is not None and not same else "installed"
-        receipt = replace(receipt, kept=kept, seconds=meter.receipt().seconds)
-        return Pulled(ref, status, model, receipt, offer.checked, offer.warnings)
-
-    async def _offer(self, ref: ModelRef) -> _Offer:
-        """Decision 1; what is installed answers for itself when nobody else can."""
-        try:
-            answer = await self._client.index()
-        except NetworkError as error:
-            found = await settled(self._store.find, ref)
-            if found is None:
-                raise
-            told = f"The registry could not be asked whether {ref} is current: {error.message}"
-            return _Offer(found.manifest_hash, ref.version, checked=False, warnings=(told,))
-        found = await settled(self._store.find, ref)
-        try:
-            model = answer.index.get(ref)
-        except ModelNotFoundError as error:
-            if found is None:
-                raise
-            told = f"{error.message} What is installed was left as it is."
-            return _Offer(found.manifest_hash, ref.version, checked=not answer.stale, warnings=(told,))
-        warnings = []
-        notice = answer.notice_for(ref)
-        if notice is not None:
-            warnings.append(notice.message)
-        if answer.stale:
-            warnings.append(
-                f"The registry could not be asked; its answer is {answer.age_s:.0f} s old: {answer.why_stale}"
-            )
-            if found is not None:
-                return _Offer(found.manifest_hash, ref.version, checked=False, warnings=tuple(warnings))
-        return _Offer(model.manifest_hash, model.alias_of or ref.version, not answer.stale, tuple(warnings))
-
-    async def _manifest(self, offer: _Offer, installed: InstalledModel | None) -> VerifiedManifest:
-        """Decision 3; what is installed knows its own, also where the cache was emptied and nobody can be asked."""
-        if installed is not None and installed.manifest_hash == offer.manifest_hash:
-            with contextlib.suppress(StorageError):  # damaged: the registry has it
-                own = await settled(self._store.manifest_of, installed)
-                if own.digest == offer.manifest_hash:
-                    return own
-        return await self._client.manifest(offer.manifest_hash)
 
     def _local(self, verified: VerifiedManifest) -> LocalChunks:
         self._index.reconcile(self._store.list())
@@ -247,28 +245,8 @@ class Puller:
             disk_free=free_bytes(self._layout.base),
         )
 
-    async def _assemble(
-        self,
-        ref: ModelRef,
-        verified: VerifiedManifest,
-        installed: InstalledModel | None,
-        partial: Partial,
-        concurrency: int,
-        meter: Meter,
-    ) -> None:
-        """Decisions 4 and 5."""
-        meter.waiting_for = "what an earlier pull left to be verified"
-        await halting(partial.recall)
-        local = await settled(self._local, verified)
-        plan = await settled(self._plan, ref, verified, installed, partial, local)
-        check_space(plan, self._layout.base)
-        await settled(partial.prepare)
-        meter.begin(verified.manifest, set(partial.present))
-        gatherer = Gatherer(self._layout, self._client, partial, local, meter)
-        await gatherer.run(concurrency)
-
     def _whole_in_place(
-        self, ref: ModelRef, verified: VerifiedManifest, offer: _Offer, meter: Meter, check: Check
+        self, ref: ModelRef, verified: VerifiedManifest, offer: Offer, meter: Meter, check: Check
     ) -> InstalledModel | None:
         """The model, when its directory holds exactly this manifest's bytes already.
 
@@ -281,12 +259,11 @@ class Puller:
             return None
         meter.begin(verified.manifest, set(verified.manifest.distinct))
         self._index.add(ref, verified)
-        return self._store.record(ref, verified, self._extra(ref, offer))
+        return self._store.record(ref, verified, self.extra(offer))
 
-    def _put_in_place(
-        self, ref: ModelRef, verified: VerifiedManifest, offer: _Offer, partial: Partial, receipt: Receipt
-    ) -> tuple[InstalledModel, Path | None]:
-        note = {
+    def note(self, verified: VerifiedManifest, receipt: Receipt) -> dict[str, Any]:
+        """What the receipt inside the model says of where it came from."""
+        return {
             "registry": self._client.url,
             "manifest_hash": verified.digest,
             "bytes_network": receipt.bytes_network,
@@ -294,10 +271,9 @@ class Puller:
             "bytes_present": receipt.bytes_present,
             "local_models": dict(receipt.local_models),
         }
-        partial.release()
-        return self._installer.install(ref, verified, partial.tree, self._extra(ref, offer), note)
 
-    def _extra(self, ref: ModelRef, offer: _Offer) -> dict[str, Any]:
+    def extra(self, offer: Offer) -> dict[str, Any]:
+        """What the `registry.json` entry says beside the usual."""
         return {"registry": self._client.url, "resolved_version": offer.version}
 
 

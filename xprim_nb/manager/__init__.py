@@ -46,6 +46,8 @@ from xprim_nb.events import EventHub, PullProgress
 from xprim_nb.logs import LogBridge, Logger
 from xprim_nb.manager.health import Health
 from xprim_nb.manager.reading import at_home
+from xprim_nb.manager.renewal import Renewal, check_channels
+from xprim_nb.notify import Channel
 from xprim_nb.refs import ModelRef
 from xprim_nb.registry.client import RegistryClient
 from xprim_nb.registry.opening import AsyncClientLike, open_sources
@@ -56,7 +58,7 @@ __all__ = ["Manager"]
 _log = logging.getLogger("xprim_nb.manager")
 
 
-class Manager(Health):
+class Manager(Health, Renewal):
     """Lists, pulls, removes, exports. An async context manager: it owns connections and a database until left.
 
     Safe from many tasks and from other threads' loops while its own loop runs; two managers on one directory are safe.
@@ -66,6 +68,7 @@ class Manager(Health):
         client: An `httpx2.AsyncClient`-like object that carries everything, chunks included. Stays its owner's.
         logger: Receives diagnostics instead of the standard library's `xprim_nb` logger.
         events: Where progress and news are told; a new hub when None.
+        notify: Who hears of damage, refreshes and rollbacks: `log`, `notebook`, `webhook:URL`, `file:PATH`, a callable.
 
     Raises:
         ConfigError: A setting cannot work.
@@ -78,12 +81,14 @@ class Manager(Health):
         client: AsyncClientLike | None = None,
         logger: Logger | None = None,
         events: EventHub | None = None,
+        notify: Sequence[Channel] = (),
     ) -> None:
         self.config = Config.from_env(config)
         self.events = events or EventHub()
         self._injected, self._logs = client, LogBridge(logger)
         self._layout = Layout.of(self.config)
         self._store = Store(self._layout)
+        self._channels = check_channels(notify)
 
     @property
     def uses_demo_registry(self) -> bool:
@@ -127,6 +132,7 @@ class Manager(Health):
                 self.events,
                 self.config,
             )
+            self._build_renewal(opened)
             await settled(self._installer.recover)
             self._opened = opened.pop_all()
         self._home = asyncio.get_running_loop()

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
 from xprim_nb._bridge import Handle
@@ -22,9 +23,11 @@ from xprim_nb.errors import ConfigError
 from xprim_nb.events import EventHub
 from xprim_nb.logs import Logger
 from xprim_nb.manager import Manager
+from xprim_nb.notify import Channel
 from xprim_nb.registry.opening import AsyncClientLike
 from xprim_nb.toolkit.health import HealthVerbs
 from xprim_nb.toolkit.models import ModelVerbs
+from xprim_nb.toolkit.renewal import RenewalVerbs
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -33,7 +36,11 @@ __all__ = ["Toolkit", "allow_nested_loops", "connect"]
 
 
 def connect(
-    config: Config | None = None, *, client: AsyncClientLike | None = None, logger: Logger | None = None
+    config: Config | None = None,
+    *,
+    client: AsyncClientLike | None = None,
+    logger: Logger | None = None,
+    notify: Sequence[Channel] = (),
 ) -> Toolkit:
     """A toolkit for notebooks and scripts. Touches no disk and no network until its first verb.
 
@@ -41,14 +48,15 @@ def connect(
         config: The settings; the environment is applied on top.
         client: Carries every request when given.
         logger: Receives diagnostics.
+        notify: Who hears of damage, refreshes and rollbacks; see `Manager`.
 
     Raises:
         ConfigError: A setting cannot work.
     """
-    return Toolkit(config, client=client, logger=logger)
+    return Toolkit(config, client=client, logger=logger, notify=notify)
 
 
-class Toolkit(ModelVerbs, HealthVerbs):
+class Toolkit(ModelVerbs, HealthVerbs, RenewalVerbs):
     """`Manager`'s verbs, each returning a `Handle`. Thread-safe; `close` (or leaving the `with` block) ends it.
 
     Equal pulls in flight are joined: the second call returns the first one's handle.
@@ -60,10 +68,11 @@ class Toolkit(ModelVerbs, HealthVerbs):
         *,
         client: AsyncClientLike | None = None,
         logger: Logger | None = None,
+        notify: Sequence[Channel] = (),
     ) -> None:
         super().__init__()
         self.events = EventHub()
-        self._manager = Manager(config, client=client, logger=logger, events=self.events)
+        self._manager = Manager(config, client=client, logger=logger, events=self.events, notify=notify)
         self._opening: asyncio.Task[Manager] | None = None
         self._closed = False
         self.events.subscribe(self._remember)

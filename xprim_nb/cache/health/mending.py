@@ -24,6 +24,7 @@ import orjson
 
 from xprim_nb._files import PathLock, clone_file, preallocate, remove_tree, storage_errors, write_atomic
 from xprim_nb._hashing import Digest, read_range, sha256_hex
+from xprim_nb._threads import Check, unhalted
 from xprim_nb.cache.health.findings import chunks_of, file_digest
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.partial import ChunkWriter, Partial
@@ -107,11 +108,20 @@ class Mending(Partial):
                 if path.is_symlink() or (name in files and not plain):
                     path.unlink()
 
-    def recall(self) -> None:
-        """Find out which chunks are right already; those of other files count as present."""
+    def recall(self, check: Check = unhalted) -> None:
+        """Find out which chunks are right already; those of other files count as present.
+
+        Raises:
+            HaltedError: `check` did.
+        """
         needed = list(self._places)
+
+        def is_right(digest: Digest) -> bool:
+            check()
+            return self._is_right(digest)
+
         with ThreadPoolExecutor(_THREADS) as pool:
-            right = dict(zip(needed, pool.map(self._is_right, needed), strict=True))
+            right = dict(zip(needed, pool.map(is_right, needed), strict=True))
         self.present = {digest for digest in self.manifest.distinct if right.get(digest, True)}
 
     def needed_for(self, number: int) -> set[Digest]:

@@ -1,0 +1,173 @@
+"""The verbs that bring an installed version up to date and back, and who is told.
+
+Source: spec 2 §Refresh; seeds/000 §Tools (`refresh_model_cache`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+
+from xprim_nb._threads import settled
+from xprim_nb.cache.chunkindex import ChunkIndex
+from xprim_nb.cache.install import Installer
+from xprim_nb.cache.layout import Layout
+from xprim_nb.cache.pull import Puller
+from xprim_nb.cache.renewal.backups import list_backups
+from xprim_nb.cache.renewal.refresh import Refresher
+from xprim_nb.cache.renewal.rollback import Restorer
+from xprim_nb.cache.renewal.strategy import UpdateStrategy
+from xprim_nb.cache.renewal.values import (
+    Backup,
+    Dropped,
+    DropPlan,
+    Refreshed,
+    RefreshPlan,
+    Restored,
+    RollbackPlan,
+)
+from xprim_nb.cache.state import State
+from xprim_nb.config import Config
+from xprim_nb.errors import XprimError
+from xprim_nb.events import EventHub, PullProgress
+from xprim_nb.manager.reading import Reading, at_home
+from xprim_nb.notify import Channel, Notice, Notifier, open_channel
+from xprim_nb.refs import ModelRef
+
+__all__ = ["Renewal", "check_channels"]
+
+
+def check_channels(channels: Sequence[Channel]) -> tuple[Channel, ...]:
+    """The channels, when each of them can work.
+
+    Raises:
+        ConfigError: One cannot; the message says why.
+    """
+    for each in channels:
+        open_channel(each)
+    return tuple(channels)
+
+
+class Renewal(Reading):
+    """The part of `Manager` that refreshes and rolls back. What it uses is the manager's."""
+
+    config: Config
+    events: EventHub
+    _layout: Layout
+    _index: ChunkIndex
+    _installer: Installer
+    _puller: Puller
+    _state: State
+    _channels: tuple[Channel, ...]
+
+    def _build_renewal(self, opened: contextlib.AsyncExitStack) -> None:
+        """Build what these verbs use; `opened` closes it."""
+        client_options = {"proxy": self.config.proxy, "verify": self.config.verify}
+        self._notifier = Notifier(self.events, self._channels, client_options)
+        opened.push_async_callback(settled, self._notifier.close)
+        self._restorer = Restorer(self._layout, self._store, self._installer, self._state, self.events)
+        self._refresher = Refresher(
+            self._layout,
+            self._store,
+            self._index,
+            self._installer,
+            self._puller,
+            self._restorer,
+            self._client,
+            self._state,
+            self.events,
+        )
+
+    @at_home
+    async def plan_refresh(self, ref: ModelRef | str, strategy: UpdateStrategy | None = None) -> RefreshPlan:
+        """What `refresh` would do now; see `Refresher.plan` for the errors."""
+        return await self._refresher.plan(_version(ref), strategy or UpdateStrategy())
+
+    @at_home
+    async def refresh(
+        self,
+        ref: ModelRef | str,
+        strategy: UpdateStrategy | None = None,
+        *,
+        concurrency: int | None = None,
+        progress: Callable[[PullProgress], object] | None = None,
+    ) -> Refreshed:
+        """Bring an installed version up to date, and lose nothing of what somebody did to it.
+
+        Args:
+            ref: Which version, or an alias such as `latest`.
+            strategy: How; by default local changes are kept, a backup is made, and a wrong new version is taken back.
+            concurrency: Chunks fetched at once, 1 to 16; the configuration's when None.
+            progress: Called with each `PullProgress`, in a thread, about ten times a second.
+
+        Raises:
+            ConfigError: A notification channel cannot work.
+            NotInstalledError: There is nothing to refresh.
+            ModelNotFoundError, NetworkError, RegistryError, HashMismatchError, StorageError: The old version is in
+                place, what was fetched is kept, and the same call goes on from there.
+        """
+        parsed, chosen = _version(ref), strategy or UpdateStrategy()
+        channels = check_channels(chosen.notification_channels)
+        wanted = self.config.concurrency if concurrency is None else concurrency
+        # Its own channels hear what is told while it runs: this refresh, and damage found on the way.
+        with self._notifier.overhearing(channels, parsed):
+            try:
+                return await self._refresher.refresh(parsed, chosen, concurrency=wanted, progress=progress)
+            except XprimError as error:
+                notice = Notice.now("refresh_failed", parsed, "error", error.message, error.hint)
+                self._notifier.tell(notice, channels)
+                raise
+
+    @at_home
+    async def plan_rollback(self, ref: ModelRef | str, to: str | None = None) -> RollbackPlan:
+        """What `rollback` would do now; see `rollback` for the errors."""
+        return await self._restorer.plan(_version(ref), to)
+
+    @at_home
+    async def rollback(self, ref: ModelRef | str, to: str | None = None, *, force: bool = False) -> Restored:
+        """Put a backup back, with no network; what was in place becomes a backup, so that this can be undone.
+
+        Args:
+            ref: Which version.
+            to: Which backup, by its id or the first digits of its manifest's digest; the newest when None.
+            force: Put it back although files in it are damaged or missing.
+
+        Raises:
+            NotInstalledError: There is no such backup.
+            StorageError: It is damaged, or the disk refused; what was in place is in place.
+        """
+        return await self._restorer.rollback(_version(ref), to, force=force)
+
+    @at_home
+    async def backups(self, ref: ModelRef | str | None = None) -> list[Backup]:
+        """The backups of one version, or of all; sorted by version and age, the newest last.
+
+        Raises:
+            InvalidRefError: See `errors`.
+        """
+        return await settled(list_backups, self._layout, None if ref is None else _version(ref))
+
+    @at_home
+    async def plan_drop_backup(self, ref: ModelRef | str, which: str | None = None) -> DropPlan:
+        """Which backups `drop_backup` would delete.
+
+        Raises:
+            NotInstalledError: There is no such backup.
+        """
+        return await self._restorer.plan_drop(_version(ref), which)
+
+    @at_home
+    async def drop_backup(self, ref: ModelRef | str, which: str | None = None) -> tuple[Dropped, ...]:
+        """Delete a backup, or, with `which` None, all of a version but the newest.
+
+        Files in it that somebody had changed or added, and that do not lie in the installed version, are put aside.
+
+        Raises:
+            NotInstalledError: There is no such backup.
+            StorageError: The disk refused.
+        """
+        return await self._restorer.drop(_version(ref), which)
+
+
+def _version(ref: ModelRef | str) -> ModelRef:
+    return ModelRef.parse(ref).require_version()
