@@ -16,13 +16,14 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from xprim_nb._files import free_bytes, locked
+from xprim_nb._files import free_bytes, locked, write_atomic
 from xprim_nb._threads import settled
+from xprim_nb._hashing import Digest
 from xprim_nb.cache.chunkindex import ChunkIndex
 from xprim_nb.cache.gather import Gatherer
 from xprim_nb.cache.install import Installer
@@ -32,6 +33,7 @@ from xprim_nb.cache.partial import Partial
 from xprim_nb.cache.planning import already_installed, check_space, plan_pull
 from xprim_nb.cache.progress import Meter, telling
 from xprim_nb.cache.store import Store, manifest_digest
+from xprim_nb.cache.upkeep.archived import Archived, archive_of, manifest_in
 from xprim_nb.cache.values import InstalledModel, Pulled, PullPlan, PullStatus, Receipt
 from xprim_nb.cache.verify import is_whole
 from xprim_nb.config import MAX_CONCURRENCY
@@ -192,6 +194,7 @@ class Puller:
         concurrency: int,
         local: LocalChunks | None = None,
         further_bytes: int = 0,
+        without: Collection[Digest] = (),
     ) -> AsyncIterator[Path]:
         """A tree of all the manifest's files, verified, in an unfinished pull that is locked while inside.
 
@@ -203,6 +206,7 @@ class Puller:
             concurrency: Chunks fetched at once.
             local: Where chunks lie on this machine; looked for when None.
             further_bytes: What the caller will write beside the model's own files.
+            without: Chunks that are not gathered: the caller replaces or removes every file that has bytes of them.
 
         Raises:
             NetworkError, HashMismatchError, StorageError: What was fetched is kept, and the next one goes on from there.
@@ -226,6 +230,7 @@ class Puller:
                 )  # 4
                 await settled(partial.prepare)
                 meter.begin(verified.manifest, set(partial.present))
+                partial.present |= set(without)  # not listed: whoever goes on with this unfinished pull fetches them
                 await Gatherer(self._layout, self._client, partial, chunks, meter).run(concurrency)  # 5
                 meter.phase, meter.waiting_for = "extracting", ""
                 partial.release()
@@ -234,7 +239,7 @@ class Puller:
                 partial.release()
 
     async def offer(self, ref: ModelRef) -> Offer:
-        """What the registry has under a name (decision 1); what is installed answers for itself when nobody else can.
+        """What the registry has under a name (decision 1); what is here answers for itself when nobody else can.
 
         Raises:
             ModelNotFoundError: The registry has no such model or version, and it is not installed.
@@ -244,18 +249,20 @@ class Puller:
             answer = await self._client.index()
         except NetworkError as error:
             found = await settled(self._store.find, ref)
-            if found is None:
+            kept = found or await settled(self._archived, ref)
+            if kept is None:
                 raise
             told = f"The registry could not be asked whether {ref} is current: {error.message}"
-            return Offer(found.manifest_hash, ref.version, checked=False, warnings=(told,))
+            return Offer(kept.manifest_hash, ref.version, checked=False, warnings=(told,))
         found = await settled(self._store.find, ref)
         try:
             model = answer.index.get(ref)
         except ModelNotFoundError as error:
-            if found is None:
+            kept = found or await settled(self._archived, ref)
+            if kept is None:
                 raise
-            told = f"{error.message} What is installed was left as it is."
-            return Offer(found.manifest_hash, ref.version, checked=not answer.stale, warnings=(told,))
+            told = f"{error.message} What is {'installed was left as it is' if found else 'archived is used'}."
+            return Offer(kept.manifest_hash, ref.version, checked=not answer.stale, warnings=(told,))
         warnings = []
         notice = answer.notice_for(ref)
         if notice is not None:
@@ -264,8 +271,9 @@ class Puller:
             warnings.append(
                 f"The registry could not be asked; its answer is {answer.age_s:.0f} s old: {answer.why_stale}"
             )
-            if found is not None:
-                return Offer(found.manifest_hash, ref.version, checked=False, warnings=tuple(warnings))
+            kept = found or await settled(self._archived, ref)
+            if kept is not None:
+                return Offer(kept.manifest_hash, ref.version, checked=False, warnings=tuple(warnings))
         return Offer(model.manifest_hash, model.alias_of or ref.version, not answer.stale, tuple(warnings))
 
     async def manifest_of(self, offer: Offer, installed: InstalledModel | None) -> VerifiedManifest:
@@ -281,9 +289,27 @@ class Puller:
                     return own
         return await self._client.manifest(offer.manifest_hash)
 
+    def _archived(self, ref: ModelRef) -> Archived | None:
+        """The version's archive, its manifest where the client looks for it."""
+        try:
+            archived = archive_of(self._layout, ref)
+            if archived is not None:
+                verified = manifest_in(self._layout, archived)
+                write_atomic(self._layout.manifests / verified.digest, verified.raw, durable=False)
+        except StorageError as error:  # it answers for nobody; its chunks are looked at all the same
+            _log.warning("an archive is left alone: %s", error.message)
+            return None
+        return archived
+
     def _local(self, verified: VerifiedManifest) -> LocalChunks:
         self._index.reconcile(self._store.list())
-        return LocalChunks(self._layout, self._index, verified.digest, list(verified.manifest.distinct))
+        return LocalChunks(
+            self._layout,
+            self._index,
+            verified.digest,
+            list(verified.manifest.distinct),
+            manifest=verified.manifest,
+        )
 
     def _plan(
         self,
