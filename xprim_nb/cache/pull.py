@@ -112,7 +112,7 @@ class Puller:
         """What it would take to assemble a manifest's files now; see `assembled` for the arguments."""
         partial = Partial(self._layout.partials / verified.digest, verified)
         await settled(partial.recall)
-        chunks = local or await settled(self._local, verified)
+        chunks = local if local is not None else await settled(self._local, verified)
         return await settled(self._plan, ref, verified, installed, partial, chunks)
 
     async def pull(
@@ -223,7 +223,7 @@ class Puller:
             try:
                 meter.waiting_for = "what an earlier pull left to be verified"
                 await settled(partial.recall)
-                chunks = local or await settled(self._local, verified)
+                chunks = local if local is not None else await settled(self._local, verified)
                 plan = await settled(self._plan, ref, verified, installed, partial, chunks)
                 check_space(
                     replace(plan, disk_needed=plan.disk_needed + further_bytes), self._layout.base
@@ -248,8 +248,7 @@ class Puller:
         try:
             answer = await self._client.index()
         except NetworkError as error:
-            found = await settled(self._store.find, ref)
-            kept = found or await settled(self._archived, ref)
+            kept = await settled(self._here, ref)
             if kept is None:
                 raise
             told = f"The registry could not be asked whether {ref} is current: {error.message}"
@@ -258,7 +257,7 @@ class Puller:
         try:
             model = answer.index.get(ref)
         except ModelNotFoundError as error:
-            kept = found or await settled(self._archived, ref)
+            kept = await settled(self._here, ref)
             if kept is None:
                 raise
             told = f"{error.message} What is {'installed was left as it is' if found else 'archived is used'}."
@@ -271,7 +270,7 @@ class Puller:
             warnings.append(
                 f"The registry could not be asked; its answer is {answer.age_s:.0f} s old: {answer.why_stale}"
             )
-            kept = found or await settled(self._archived, ref)
+            kept = await settled(self._here, ref)
             if kept is not None:
                 return Offer(kept.manifest_hash, ref.version, checked=False, warnings=tuple(warnings))
         return Offer(model.manifest_hash, model.alias_of or ref.version, not answer.stale, tuple(warnings))
@@ -289,8 +288,10 @@ class Puller:
                     return own
         return await self._client.manifest(offer.manifest_hash)
 
-    def _archived(self, ref: ModelRef) -> Archived | None:
-        """The version's archive, its manifest where the client looks for it."""
+    def _here(self, ref: ModelRef) -> InstalledModel | Archived | None:
+        """What is installed, else what is archived, its manifest where the client looks for it."""
+        if (found := self._store.find(ref)) is not None:
+            return found
         try:
             archived = archive_of(self._layout, ref)
             if archived is not None:

@@ -112,9 +112,9 @@ def _fitting(places: Sequence[AdoptedPlace], manifest: Manifest) -> dict[int, li
     by_size: dict[int, list[tuple[str | None, _Source]]] = {}
     for place in places:
         root = Path(place.root)
-        for file in place.files:
-            source = _Source(root / file.path, file.size, _place_name(place))
-            by_size.setdefault(file.size, []).append((file.sha256, source))
+        for adopted in place.files:
+            source = _Source(root / adopted.path, adopted.size, _place_name(place))
+            by_size.setdefault(adopted.size, []).append((adopted.sha256, source))
     found: dict[int, list[_Source]] = {}
     for number, file in enumerate(manifest.files):
         candidates = [

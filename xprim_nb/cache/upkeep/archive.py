@@ -33,7 +33,7 @@ from xprim_nb._files import make_dirs, move_dir, remove_tree, storage_errors, sy
 from xprim_nb._hashing import Digest, read_range
 from xprim_nb._text import format_bytes
 from xprim_nb.cache.install import Installer
-from xprim_nb.cache.kept import changed_files
+from xprim_nb.cache.kept import changed_files, local_files
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.partial import hash_segments
 from xprim_nb.cache.store import Store, read_manifest
@@ -232,9 +232,11 @@ class Archiver:
             for index in manifest.distinct[Digest(digest)]
             for segment in manifest.segments(index)
         }
+        # The upstream side of a conflict is a file of ours that is in no manifest.
+        recorded = {path for path in local_files(self._layout, root) if os.path.lexists(root / path)}
         absent = [file.path for file in manifest.files if not os.path.lexists(root / file.path)]
         local = {}
-        for path in sorted(changed | broken - set(absent)):
+        for path in sorted(changed | recorded | broken - set(absent)):
             facts = (root / path).lstat()
             if stat.S_ISLNK(facts.st_mode):
                 local[path] = LocalFile(link=str((root / path).readlink()))

@@ -28,7 +28,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -37,7 +37,9 @@ from xprim_nb.cache.upkeep.accounting import Ledger, total_bytes
 from xprim_nb.cache.upkeep.values import CacheFacts, Holding, HoldingKind
 from xprim_nb.errors import ConfigError
 
-__all__ = ["Candidate", "CleanupPlan", "CleanupPolicy", "Spared", "dependents", "parse_size", "plan_cleanup"]
+__all__ = ["Candidate", "CleanupPlan", "CleanupPolicy", "Guard", "Spared", "dependents", "parse_size", "plan_cleanup"]
+
+Guard: TypeAlias = Literal["pinned", "leased", "busy", "changed", "young", "needed"]
 
 _DAY_S, _HOUR_S = 86_400.0, 3_600.0
 _GB = 1024**3
@@ -116,7 +118,7 @@ class Spared:
     kind: HoldingKind
     name: str
     path: str
-    guard: Literal["pinned", "leased", "busy", "changed", "young", "needed"]
+    guard: Guard
     reason: str
 
     def __str__(self) -> str:
@@ -298,9 +300,7 @@ class _Planner:
         return f"Least recently used ({_span(self._now - holding.used_at)} ago), and {wanted}."
 
     def _guard(self, holding: Holding) -> Spared | None:
-        def kept(
-            guard: Literal["pinned", "leased", "busy", "changed", "young", "needed"], reason: str
-        ) -> Spared:
+        def kept(guard: Guard, reason: str) -> Spared:
             return Spared(holding.kind, holding.name, holding.path, guard, reason)
 
         if holding.pinned:  # a
