@@ -1,5 +1,4 @@
-"""Chunks that need no network: in installed models, in other unfinished pulls, loose in `cache/chunks`, in archives,
-in files of other programs that were adopted.
+"""Chunks that need no network: in installed models, other unfinished pulls, archives, adopted files, or loose.
 
 Every byte is hashed again while it is copied, so a place that lies costs a read and nothing else.
 

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from xprim_nb._files import free_bytes, locked, write_atomic
-from xprim_nb._threads import settled
 from xprim_nb._hashing import Digest
+from xprim_nb._threads import settled
 from xprim_nb.cache.chunkindex import ChunkIndex
 from xprim_nb.cache.gather import Gatherer
 from xprim_nb.cache.install import Installer
@@ -230,7 +230,9 @@ class Puller:
                 )  # 4
                 await settled(partial.prepare)
                 meter.begin(verified.manifest, set(partial.present))
-                partial.present |= set(without)  # not listed: whoever goes on with this unfinished pull fetches them
+                partial.present |= set(
+                    without
+                )  # not listed: whoever goes on with this unfinished pull fetches them
                 await Gatherer(self._layout, self._client, partial, chunks, meter).run(concurrency)  # 5
                 meter.phase, meter.waiting_for = "extracting", ""
                 partial.release()
@@ -260,7 +262,9 @@ class Puller:
             kept = await settled(self._here, ref)
             if kept is None:
                 raise
-            told = f"{error.message} What is {'installed was left as it is' if found else 'archived is used'}."
+            told = (
+                f"{error.message} What is {'installed was left as it is' if found else 'archived is used'}."
+            )
             return Offer(kept.manifest_hash, ref.version, checked=not answer.stale, warnings=(told,))
         warnings = []
         notice = answer.notice_for(ref)

@@ -42,7 +42,9 @@ from xprim_nb.config import Config, mask_url
 from xprim_nb.errors import StorageError
 from xprim_nb.events import EventHub, PullProgress
 from xprim_nb.logs import LogBridge, Logger
-from xprim_nb.manager.reading import Reading, at_home
+from xprim_nb.manager.adopting import Adopting
+from xprim_nb.manager.reading import at_home
+from xprim_nb.manager.upkeep import Upkeep
 from xprim_nb.refs import ModelRef
 from xprim_nb.registry.client import RegistryClient
 from xprim_nb.registry.opening import AsyncClientLike, open_sources
@@ -53,7 +55,7 @@ __all__ = ["Manager"]
 _log = logging.getLogger("xprim_nb.manager")
 
 
-class Manager(Reading):
+class Manager(Upkeep, Adopting):
     """Lists, pulls, removes, exports. An async context manager: it owns connections and a database until left.
 
     Safe from many tasks and from other threads' loops while its own loop runs; two managers on one directory are safe.
@@ -114,6 +116,7 @@ class Manager(Reading):
             self._installer = Installer(self._layout, self._store, self._index)
             self._puller = Puller(self._layout, self._store, self._index, self._client, self.events)
             self._remover = Remover(self._layout, self._store, self._installer, self.events)
+            self._open_upkeep(opened)
             await settled(self._installer.recover)
             self._opened = opened.pop_all()
         self._home = asyncio.get_running_loop()
@@ -155,6 +158,7 @@ class Manager(Reading):
         wanted = self.config.concurrency if concurrency is None else concurrency
         pulled = await self._puller.pull(parsed, force=force, concurrency=wanted, progress=progress)
         if pulled.status != "already_installed":
+            await self._drop_spent_archive(parsed)
             try:
                 await settled(prune_leftovers, self._layout, idle_s=self.config.partial_max_age_s)
             except StorageError as error:  # the model is installed all the same

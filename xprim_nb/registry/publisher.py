@@ -167,7 +167,9 @@ def describe(
         StorageError: A file cannot be read.
     """
     _checked_settings(None, chunk_size, mode)
-    layouts = [_layout(file) if mode == "aligned" else FileLayout(file.path, file.size) for file in folder.files]
+    layouts = [
+        _layout(file) if mode == "aligned" else FileLayout(file.path, file.size) for file in folder.files
+    ]
     lengths, chunks = plan_chunks(layouts, chunk_size, mode), list[Digest]()
     buffer = memoryview(bytearray(max(lengths, default=0)))
     with closing(_Stream(folder.files)) as stream:

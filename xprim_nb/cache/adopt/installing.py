@@ -126,7 +126,11 @@ class AdoptionInstaller:
             installed = await settled(self._store.find, ref)
             if installed is not None:
                 return installed, meter.receipt()
-            extra = {"registry": REGISTRY, "resolved_version": ref.version, "adopted_from": _origin(place, found)}
+            extra = {
+                "registry": REGISTRY,
+                "resolved_version": ref.version,
+                "adopted_from": _origin(place, found),
+            }
             async with self._puller.assembled(ref, verified, None, meter, concurrency=concurrency) as tree:
                 receipt = meter.receipt()
                 note = {

@@ -153,11 +153,12 @@ def _files(root: Path, kind: PlaceKind) -> Iterator[AdoptedFile]:
         for folder, folders, names in os.walk(start):
             if kind == "folder":
                 folders[:] = [name for name in folders if not is_skipped(name)]
-                names = [name for name in names if not is_skipped(name)]
             if kind == "hf" and Path(folder) == start:
                 folders[:] = [name for name in folders if name in ("blobs", "snapshots")]
                 continue
             for name in sorted(names):
+                if kind == "folder" and is_skipped(name):
+                    continue
                 if (found := _file(root, Path(folder) / name)) is not None:
                     yield found
 
@@ -213,7 +214,10 @@ def _ollama_models(root: Path, files: dict[str, AdoptedFile]) -> Iterator[FoundM
         for media, digest in named:
             blob, name = f"blobs/{digest}", _OLLAMA_NAMES.get(media)
             if name is not None and blob in files:
-                count = sum(known.partition(".")[0].rstrip("0123456789-") == name.partition(".")[0] for known in listed)
+                count = sum(
+                    known.partition(".")[0].rstrip("0123456789-") == name.partition(".")[0]
+                    for known in listed
+                )
                 stem, _, suffix = name.partition(".")
                 listed[f"{stem}-{count + 1}.{suffix}" if count else name] = blob
         parts = path.relative_to(root / "manifests").parts

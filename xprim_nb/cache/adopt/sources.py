@@ -91,7 +91,8 @@ class AdoptedChunks:
         if not self._sources:
             return
         ways = itertools.chain.from_iterable(
-            self._ways(number) for number in self._manifest.distinct.get(digest, ())  # type: ignore[call-overload]  # a Digest is a str
+            self._ways(number)
+            for number in self._manifest.distinct.get(digest, ())  # type: ignore[call-overload]  # a Digest is a str
         )
         yield from itertools.islice(ways, _COMBINATIONS)
 

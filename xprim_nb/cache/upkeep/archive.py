@@ -29,7 +29,16 @@ from pathlib import Path
 
 import orjson
 
-from xprim_nb._files import make_dirs, move_dir, remove_tree, storage_errors, sync_dir, sync_file, sync_tree, write_atomic
+from xprim_nb._files import (
+    make_dirs,
+    move_dir,
+    remove_tree,
+    storage_errors,
+    sync_dir,
+    sync_file,
+    sync_tree,
+    write_atomic,
+)
 from xprim_nb._hashing import Digest, read_range
 from xprim_nb._text import format_bytes
 from xprim_nb.cache.install import Installer
@@ -38,8 +47,8 @@ from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.partial import hash_segments
 from xprim_nb.cache.store import Store, read_manifest
 from xprim_nb.cache.upkeep.archived import (
-    ArchiveDocument,
     Archived,
+    ArchiveDocument,
     LocalFile,
     chunk_file,
     require_archive,
@@ -138,7 +147,8 @@ class Archiver:
         model = self._store.get(ref)
         if model.path.is_symlink():
             raise StorageError(
-                f"{model.path} is a link: what lies elsewhere is not ours to archive.", subject=str(model.path)
+                f"{model.path} is a link: what lies elsewhere is not ours to archive.",
+                subject=str(model.path),
             )
         verified = read_manifest(self._layout, model.path)
         directory = self._layout.archive_dir(ref)
@@ -163,7 +173,9 @@ class Archiver:
             last_used_at=used.last_used_at if used else model.installed_at.timestamp(),
             uses=used.uses if used else 0,
         )
-        write_atomic(directory / "archive.json", orjson.dumps(document.model_dump(), option=orjson.OPT_INDENT_2))
+        write_atomic(
+            directory / "archive.json", orjson.dumps(document.model_dump(), option=orjson.OPT_INDENT_2)
+        )
         return require_archive(self._layout, ref)
 
     def take_away(self, archived: Archived) -> Path | None:
@@ -214,7 +226,9 @@ class Archiver:
                 file.write(packer.flush())
             if not _unpacks_to(temporary, digest):
                 raise StorageError(
-                    f"{target} did not unpack to what was packed.", subject=str(target), hint="Check the disk."
+                    f"{target} did not unpack to what was packed.",
+                    subject=str(target),
+                    hint="Check the disk.",
                 )
             temporary.replace(target)
         finally:
@@ -278,7 +292,12 @@ def _is_same(path: Path, file: LocalFile) -> bool:
     """True when a file put aside is one that the archive has."""
     if file.link is not None:
         return path.is_symlink() and str(path.readlink()) == file.link
-    return path.is_file() and not path.is_symlink() and path.stat().st_size == file.size and _digest_of(path) == file.sha256
+    return (
+        path.is_file()
+        and not path.is_symlink()
+        and path.stat().st_size == file.size
+        and _digest_of(path) == file.sha256
+    )
 
 
 def _unpacks_to(path: Path, digest: str) -> bool:

@@ -230,7 +230,9 @@ def _parsed(path: Path, raw: bytes) -> ArchiveDocument:
         return ArchiveDocument.model_validate(document)
     except (orjson.JSONDecodeError, ValidationError, AttributeError) as error:
         raise StorageError(
-            f"{path} is damaged.", subject=str(path), hint="The archive was left alone; its chunks still serve."
+            f"{path} is damaged.",
+            subject=str(path),
+            hint="The archive was left alone; its chunks still serve.",
         ) from error
 
 

@@ -37,7 +37,16 @@ from xprim_nb.cache.upkeep.accounting import Ledger, total_bytes
 from xprim_nb.cache.upkeep.values import CacheFacts, Holding, HoldingKind
 from xprim_nb.errors import ConfigError
 
-__all__ = ["Candidate", "CleanupPlan", "CleanupPolicy", "Guard", "Spared", "dependents", "parse_size", "plan_cleanup"]
+__all__ = [
+    "Candidate",
+    "CleanupPlan",
+    "CleanupPolicy",
+    "Guard",
+    "Spared",
+    "dependents",
+    "parse_size",
+    "plan_cleanup",
+]
 
 Guard: TypeAlias = Literal["pinned", "leased", "busy", "changed", "young", "needed"]
 

@@ -88,7 +88,9 @@ class DedupePlan:
 
     def __str__(self) -> str:
         lines = [str(share) for share in self.shares]
-        return "\n".join([*lines, f"{len(self.shares)} files, {format_bytes(self.size_bytes)} by {self.method}"])
+        return "\n".join(
+            [*lines, f"{len(self.shares)} files, {format_bytes(self.size_bytes)} by {self.method}"]
+        )
 
 
 @dataclass(frozen=True, slots=True)

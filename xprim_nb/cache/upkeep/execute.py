@@ -33,7 +33,7 @@ from xprim_nb.cache.upkeep.needs import needs_of
 from xprim_nb.cache.upkeep.pins import pin_in, pin_of
 from xprim_nb.cache.upkeep.values import Holding
 from xprim_nb.cache.values import InstalledModel
-from xprim_nb.errors import StorageError, XprimError
+from xprim_nb.errors import XprimError
 from xprim_nb.events import EventHub, ModelRemoved
 from xprim_nb.refs import ModelRef
 
@@ -251,8 +251,7 @@ class Executor:
             others = [
                 Holding("model", str(each.ref), "", (), ref=str(each.ref), depends_on=needs)
                 for each in self._store.list()
-                if each.ref != ref
-                and (needs := needs_of(each, self._look.metadata.get(str(each.ref), {})))
+                if each.ref != ref and (needs := needs_of(each, self._look.metadata.get(str(each.ref), {})))
             ]
             own = Holding("model", str(ref), "", (), ref=str(ref))
             if needed := dependents(own, others):

@@ -80,7 +80,7 @@ def inodes_of(path: Path) -> tuple[Inode, ...]:
     while waiting:
         place = waiting.pop()
         try:
-            facts = os.lstat(place)  # noqa: PTH116  # thousands of files: no path object for each
+            facts = os.lstat(place)  # thousands of files: no path object for each
             if stat.S_ISDIR(facts.st_mode):
                 waiting += [entry.path for entry in os.scandir(place)]
         except OSError:
@@ -110,7 +110,11 @@ def named_by_intents(layout: Layout) -> set[str]:
     for path in layout.intents.glob("*.json"):
         try:
             intent = orjson.loads(path.read_bytes())
-            names |= {Path(intent["out"]).name, Path(intent["tree"]).parent.name, Path(intent["out"]).parent.name}
+            names |= {
+                Path(intent["out"]).name,
+                Path(intent["tree"]).parent.name,
+                Path(intent["out"]).parent.name,
+            }
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return names
@@ -239,9 +243,7 @@ def _archives(layout: Layout, folders: dict[str, Folder]) -> Iterator[Holding]:
         )
 
 
-def _stamped(
-    layout: Layout, root: Path, kind: HoldingKind, folders: dict[str, Folder]
-) -> Iterator[Holding]:
+def _stamped(layout: Layout, root: Path, kind: HoldingKind, folders: dict[str, Folder]) -> Iterator[Holding]:
     for path in sorted(root.glob(f"{_VERSION_DEPTH}/*")):
         ref = _ref_at(path.parent)
         if ref is not None and path.is_dir():

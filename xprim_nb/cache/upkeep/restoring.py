@@ -111,11 +111,11 @@ class Restorer:
         plan = await self._puller.plan_of(ref, verified, installed)
         missing = archived.document.missing
         if missing:  # the files that have them come from the archive as they are
-            sizes = [
-                verified.manifest.sizes[verified.manifest.distinct[Digest(each)][0]] for each in missing
-            ]
+            sizes = [verified.manifest.sizes[verified.manifest.distinct[Digest(each)][0]] for each in missing]
             fetched = plan.bytes_network - min(sum(sizes), plan.bytes_network)
-            plan = replace(plan, bytes_network=fetched, chunks_network=max(0, plan.chunks_network - len(missing)))
+            plan = replace(
+                plan, bytes_network=fetched, chunks_network=max(0, plan.chunks_network - len(missing))
+            )
         return RestorePlan(archived, plan, archived.local_files)
 
     async def restore(
