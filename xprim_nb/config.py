@@ -1,4 +1,4 @@
-"""Settings, as one frozen value. The environment is read in `Config.from_env` and nowhere else.
+"""Settings, as one frozen value. The environment is read in this module and nowhere else.
 
 Source: seeds/002 §Configuration; spec 1 §Disk layout, §Client.
 """
@@ -20,7 +20,7 @@ from xprim_nb.errors import ConfigError
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["MAX_CONCURRENCY", "Config", "expand_home", "mask_url"]
+__all__ = ["MAX_CONCURRENCY", "Config", "expand_home", "foreign_cache", "mask_url"]
 
 # Seed 002: "Default: 4, Max: 16". Above 16 the measured speed falls again (research: perf).
 MAX_CONCURRENCY = 16
@@ -61,6 +61,34 @@ def expand_home(path: Path | str, subject: str) -> Path:
         raise ConfigError(
             f"{str(path)!r} begins with a home directory that is not known.", subject=subject
         ) from error
+
+
+def foreign_cache(program: str, environ: Mapping[str, str] | None = None) -> Path:
+    """Where another program keeps its models, whether or not it is there.
+
+    Args:
+        program: `hf` (`HF_HUB_CACHE`, `HF_HOME/hub`, `~/.cache/huggingface/hub`) or `ollama` (`OLLAMA_MODELS`,
+            `~/.ollama/models`).
+        environ: The process's when None.
+
+    Raises:
+        ConfigError: We know no such program.
+    """
+    env = os.environ if environ is None else environ
+    if program == "hf":
+        home = env.get("HF_HOME") or str(
+            Path(env.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "huggingface"
+        )
+        found = Path(env.get("HF_HUB_CACHE") or env.get("HUGGINGFACE_HUB_CACHE") or Path(home) / "hub")
+    elif program == "ollama":
+        found = Path(env.get("OLLAMA_MODELS") or "~/.ollama/models")
+    else:
+        raise ConfigError(
+            f"{program!r:.100} is no program whose cache we know.",
+            subject=program[:100],
+            hint="Known are 'hf' and 'ollama'; any directory can be named by its path.",
+        )
+    return Path(os.path.abspath(found.expanduser()))  # noqa: PTH100  # resolve() would follow links
 
 
 @dataclass(frozen=True, slots=True, repr=False)

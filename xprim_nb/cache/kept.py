@@ -53,7 +53,7 @@ _OTHER, _UNKNOWN, _UNCHANGED, _SAME = range(4)
 
 def facts_of(tree: Path, manifest: Manifest, besides: Collection[str] = ()) -> dict[str, list[int]]:
     """What each of the model's files but `besides` looks like, as the receipt records it (see `_facts`)."""
-    paths = [file.path for file in manifest.files if file.path not in besides]
+    paths = [file.path for file in manifest.files if file.path not in besides and (tree / file.path).exists()]
     return {path: _facts((tree / path).stat()) for path in paths}
 
 

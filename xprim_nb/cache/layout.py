@@ -86,6 +86,30 @@ class Layout:
         """A path below the base as intents write it, so that a moved base recovers too."""
         return path.relative_to(self.base).as_posix()
 
+    @property
+    def kept(self) -> Path:
+        """Files that somebody had changed or added, put aside."""
+        return self.cache / "kept"
+
+    @property
+    def archives(self) -> Path:
+        """Cold models, compressed."""
+        return self.cache / "archive"
+
+    @property
+    def leases(self) -> Path:
+        """Who reads which model now: lock files of living processes."""
+        return self.cache / "leases"
+
+    @property
+    def adopted_file(self) -> Path:
+        """Other programs' files that may serve chunks."""
+        return self.cache / "adopted.json"
+
+    def archive_dir(self, ref: ModelRef) -> Path:
+        """The directory of an archived version."""
+        return self.archives.joinpath(ref.group, ref.model, ref.require_version().version)
+
     def model_dir(self, ref: ModelRef) -> Path:
         """The directory of an installed version."""
         return self.base.joinpath(ref.group, ref.model, ref.require_version().version)

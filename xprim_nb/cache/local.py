@@ -1,8 +1,8 @@
-"""Chunks that need no network: in installed models, in other unfinished pulls, loose in `cache/chunks`.
+"""Chunks that need no network: in installed models, other unfinished pulls, archives, adopted files, or loose.
 
 Every byte is hashed again while it is copied, so a place that lies costs a read and nothing else.
 
-Source: spec 1 §Pull, step 5; research pull §4 (desync's seeds).
+Source: spec 1 §Pull, step 5; spec 2 §Clean-up (archives), §Adopt; research pull §4 (desync's seeds).
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from xprim_nb._hashing import Digest, read_range
+from xprim_nb.cache.adopt.sources import AdoptedChunks
 from xprim_nb.cache.chunkindex import ChunkIndex, ChunkPlace
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.partial import hash_segments, journal_digests, journal_size
+from xprim_nb.cache.upkeep.archived import archived_chunks, copy_archived, source_name
 from xprim_nb.errors import HashMismatchError, StorageError, XprimError
 from xprim_nb.registry.client import VerifyingSink
 from xprim_nb.registry.manifest import Manifest, parse_manifest
@@ -44,10 +46,18 @@ class LocalChunks:
         index: Where the chunks of installed models lie.
         manifest_hash: The manifest being pulled: its own unfinished pull is not a neighbour.
         digests: The chunks wanted.
+        manifest: That manifest, where it is at hand: adopted files are found by the files it names. When None, the
+            cached one.
     """
 
     def __init__(
-        self, layout: Layout, index: ChunkIndex, manifest_hash: str, digests: Sequence[Digest]
+        self,
+        layout: Layout,
+        index: ChunkIndex,
+        manifest_hash: str,
+        digests: Sequence[Digest],
+        *,
+        manifest: Manifest | None = None,
     ) -> None:
         self._layout = layout
         self._index = index
@@ -57,6 +67,11 @@ class LocalChunks:
         self._listed: dict[str, tuple[int, set[str]]] = {}
         self.places: dict[str, list[ChunkPlace]] = {}
         self.loose: set[str] = set()
+        self.archived: dict[str, list[Path]] = {}
+        self._adopted: AdoptedChunks | None = None
+        if layout.adopted_file.exists():
+            wanted = manifest or self._manifest(manifest_hash)
+            self._adopted = AdoptedChunks(layout, wanted) if wanted is not None else None
         self.refresh()
 
     def refresh(self) -> None:
@@ -66,6 +81,7 @@ class LocalChunks:
             self.loose = {entry.name for entry in os.scandir(self._layout.chunks)} & set(self._digests)
         except OSError:
             self.loose = set()
+        self.archived = archived_chunks(self._layout, set(self._digests))
 
     def look_again(self, digest: Digest) -> None:
         """The same for one chunk, before it is fetched: who had it claimed may have installed it meanwhile."""
@@ -77,7 +93,11 @@ class LocalChunks:
             return str(self.places[digest][0].ref)
         if digest in self.loose:
             return LOOSE
-        return NEIGHBOUR if next(self._holders(digest), None) is not None else None
+        if next(self._holders(digest), None) is not None:
+            return NEIGHBOUR
+        if digest in self.archived:
+            return source_name(self.archived[digest][0])
+        return self._adopted.source_of(digest) if self._adopted is not None else None
 
     def copy(self, digest: Digest, sink: VerifyingSink) -> str | None:
         """Fill the sink from the nearest place that holds the right bytes, and name it; None when none does.
@@ -99,7 +119,10 @@ class LocalChunks:
             number = neighbour.manifest.distinct[digest][0]
             if self._copied(neighbour.directory / "tree", neighbour.manifest, number, sink):
                 return NEIGHBOUR
-        return None
+        for path in self.archived.get(digest, ()):
+            if copy_archived(path, sink):
+                return source_name(path)
+        return self._adopted.copy(digest, sink) if self._adopted is not None else None
 
     def _holders(self, digest: Digest) -> Iterator[_Neighbour]:
         try:

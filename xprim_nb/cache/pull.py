@@ -16,12 +16,13 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from xprim_nb._files import free_bytes, locked
+from xprim_nb._hashing import Digest
 from xprim_nb._threads import Check, halting, settled
 from xprim_nb.cache.chunkindex import ChunkIndex
 from xprim_nb.cache.gather import Gatherer
@@ -66,7 +67,7 @@ class Puller:
     ) -> None:
         self._layout, self._store, self._index = layout, store, index
         self._client, self._events = client, events
-        self.offers = Offers(store, client)
+        self.offers = Offers(layout, store, client)
         self._installer = Installer(layout, store, index)
 
     async def plan(self, ref: ModelRef, *, force: bool = False) -> PullPlan:
@@ -177,6 +178,7 @@ class Puller:
         concurrency: int,
         local: LocalChunks | None = None,
         further_bytes: int = 0,
+        without: Collection[Digest] = (),
     ) -> AsyncIterator[Path]:
         """A tree of all the manifest's files, verified, in an unfinished pull that is locked while inside.
 
@@ -188,6 +190,7 @@ class Puller:
             concurrency: Chunks fetched at once.
             local: Where chunks lie on this machine; looked for when None.
             further_bytes: What the caller will write beside the model's own files.
+            without: Chunks that are not gathered: the caller replaces or removes every file that has bytes of them.
 
         Raises:
             NetworkError, HashMismatchError, StorageError: What was fetched is kept, and the next one goes on from there.
@@ -211,6 +214,9 @@ class Puller:
                 )  # 4
                 await settled(partial.prepare)
                 meter.begin(verified.manifest, set(partial.present))
+                partial.present |= set(
+                    without
+                )  # not listed: whoever goes on with this unfinished pull fetches them
                 await Gatherer(self._layout, self._client, partial, chunks, meter).run(concurrency)  # 5
                 meter.phase, meter.waiting_for = "extracting", ""
                 partial.release()
@@ -220,7 +226,13 @@ class Puller:
 
     def _local(self, verified: VerifiedManifest) -> LocalChunks:
         self._index.reconcile(self._store.list())
-        return LocalChunks(self._layout, self._index, verified.digest, list(verified.manifest.distinct))
+        return LocalChunks(
+            self._layout,
+            self._index,
+            verified.digest,
+            list(verified.manifest.distinct),
+            manifest=verified.manifest,
+        )
 
     def _plan(
         self,

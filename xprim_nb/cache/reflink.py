@@ -21,7 +21,7 @@ from xprim_nb.cache.local import LocalChunks
 from xprim_nb.cache.partial import Partial
 from xprim_nb.registry.manifest import Manifest
 
-__all__ = ["reflink_files"]
+__all__ = ["reflink_files", "whole_files"]
 
 _log = logging.getLogger("xprim_nb.cache")
 
@@ -39,7 +39,7 @@ def reflink_files(
         HaltedError: `check` did.
     """
     done: dict[Digest, str] = {}
-    for number, chunks in _whole_files(partial.manifest):
+    for number, chunks in whole_files(partial.manifest):
         if not partial.present.isdisjoint(chunks):
             continue
         file = partial.manifest.files[number]
@@ -57,7 +57,7 @@ def reflink_files(
     return done
 
 
-def _whole_files(manifest: Manifest) -> Iterator[tuple[int, list[Digest]]]:
+def whole_files(manifest: Manifest) -> Iterator[tuple[int, list[Digest]]]:
     """Files that consist of whole chunks, with these."""
     starts = {start: number for number, start in enumerate(manifest.chunk_starts)}
     for number, (file, begin) in enumerate(zip(manifest.files, manifest.file_starts, strict=True)):

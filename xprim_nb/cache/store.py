@@ -126,6 +126,24 @@ class Store:
         self._change(put)
         return self._require(ref, entry)
 
+    def annotate(self, ref: ModelRef, extra: dict[str, Any]) -> None:
+        """Set further keys of a listed model's entry; None takes a key away.
+
+        Raises:
+            NotInstalledError: It is not listed.
+            StorageError: The file cannot be written.
+        """
+        self.get_entry(ref)
+
+        def put(document: Document) -> None:
+            entry = _entry(document, ref)
+            if isinstance(entry, dict):  # else removed meanwhile
+                entry.update(extra)
+                for key in [key for key, value in extra.items() if value is None]:
+                    del entry[key]
+
+        self._change(put)
+
     def forget(self, ref: ModelRef) -> None:
         """Drop a model's entry; a missing one is fine.
 

@@ -44,9 +44,11 @@ from xprim_nb.config import Config, expand_home, mask_url
 from xprim_nb.errors import StorageError
 from xprim_nb.events import EventHub, PullProgress
 from xprim_nb.logs import LogBridge, Logger
+from xprim_nb.manager.adopting import Adopting
 from xprim_nb.manager.health import Health
 from xprim_nb.manager.reading import at_home
 from xprim_nb.manager.renewal import Renewal, check_channels
+from xprim_nb.manager.upkeep import Upkeep
 from xprim_nb.notify import Channel
 from xprim_nb.refs import ModelRef
 from xprim_nb.registry.client import RegistryClient
@@ -58,7 +60,7 @@ __all__ = ["Manager"]
 _log = logging.getLogger("xprim_nb.manager")
 
 
-class Manager(Health, Renewal):
+class Manager(Health, Renewal, Upkeep, Adopting):
     """Lists, pulls, removes, exports. An async context manager: it owns connections and a database until left.
 
     Safe from many tasks and from other threads' loops while its own loop runs; two managers on one directory are safe.
@@ -133,6 +135,7 @@ class Manager(Health, Renewal):
                 self.config,
             )
             self._build_renewal(opened)
+            self._open_upkeep(opened)
             await settled(self._installer.recover)
             self._opened = opened.pop_all()
         self._home = asyncio.get_running_loop()
@@ -175,6 +178,7 @@ class Manager(Health, Renewal):
         pulled = await self._puller.pull(parsed, force=force, concurrency=wanted, progress=progress)
         if pulled.status != "already_installed":
             await settled(self._health.installed, pulled)
+            await self._drop_spent_archive(parsed)
             try:
                 await settled(prune_leftovers, self._layout, idle_s=self.config.partial_max_age_s)
                 await settled(sweep_mending, self._layout, idle_s=self.config.partial_max_age_s)

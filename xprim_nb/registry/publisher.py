@@ -24,7 +24,7 @@ from typing import Any
 import rfc8785
 
 from xprim_nb._files import storage_errors, sync_dir, write_atomic
-from xprim_nb._hashing import Digest, canonical_json
+from xprim_nb._hashing import Digest, canonical_json, sha256_hex
 from xprim_nb.errors import ConfigError, XprimError
 from xprim_nb.refs import ModelRef
 from xprim_nb.registry.chunking import DEFAULT_CHUNK_BYTES, ChunkMode, FileLayout, Span, plan_chunks
@@ -42,7 +42,7 @@ from xprim_nb.registry.naming import name_version, other_bytes, parse_alias, pub
 from xprim_nb.registry.objects import ObjectWriter, is_whole
 from xprim_nb.registry.tensors import HeaderError, parse_tensor_file
 
-__all__ = ["JSON", "PublishError", "PublishProgress", "Published", "publish", "set_alias"]
+__all__ = ["JSON", "PublishError", "PublishProgress", "Published", "describe", "publish", "set_alias"]
 
 JSON = Mapping[str, "JSON"] | Sequence["JSON"] | str | int | float | bool | None
 
@@ -154,6 +154,29 @@ def publish(
     )
     _log.info("published %s", ref, extra={"ref": str(ref), "new_bytes": writer.new_bytes, "updated": updated})
     return _result(ref, folder, manifest, writer, tuple(each.version for each in aliases), updated=updated)
+
+
+def describe(
+    folder: Folder, *, chunk_size: int = DEFAULT_CHUNK_BYTES, mode: ChunkMode = "aligned"
+) -> VerifiedManifest:
+    """The manifest that publishing these files would write. Reads each of them once, and writes nothing.
+
+    Raises:
+        ConfigError: A setting is out of range.
+        PublishError: A file changed meanwhile, or there are too many.
+        StorageError: A file cannot be read.
+    """
+    _checked_settings(None, chunk_size, mode)
+    layouts = [
+        _layout(file) if mode == "aligned" else FileLayout(file.path, file.size) for file in folder.files
+    ]
+    lengths, chunks = plan_chunks(layouts, chunk_size, mode), list[Digest]()
+    buffer = memoryview(bytearray(max(lengths, default=0)))
+    with closing(_Stream(folder.files)) as stream:
+        for length in lengths:
+            stream.fill(buffer[:length])
+            chunks.append(sha256_hex(buffer[:length]))
+        return _manifest(folder, chunks, lengths, stream.finish(), chunk_size)
 
 
 def _result(

@@ -28,6 +28,7 @@ from xprim_nb.registry.opening import AsyncClientLike
 from xprim_nb.toolkit.health import HealthVerbs
 from xprim_nb.toolkit.models import ModelVerbs
 from xprim_nb.toolkit.renewal import RenewalVerbs
+from xprim_nb.toolkit.upkeep import UpkeepVerbs
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -56,7 +57,7 @@ def connect(
     return Toolkit(config, client=client, logger=logger, notify=notify)
 
 
-class Toolkit(ModelVerbs, HealthVerbs, RenewalVerbs):
+class Toolkit(ModelVerbs, HealthVerbs, RenewalVerbs, UpkeepVerbs):
     """`Manager`'s verbs, each returning a `Handle`. Thread-safe; `close` (or leaving the `with` block) ends it.
 
     Equal pulls in flight are joined: the second call returns the first one's handle.

@@ -1,0 +1,36 @@
+"""What was done to the cache and when: rows of `state.sqlite` that may be lost.
+
+Source: spec 2 §Maintenance ("the last run recorded").
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from xprim_nb.cache.state import State
+
+__all__ = ["record"]
+
+
+def record(state: State, kind: str, ref: str, details: Mapping[str, Any]) -> None:
+    """Write one row; without effect when the database is not usable.
+
+    Args:
+        state: The database.
+        kind: `cleanup`, `archive`, `restore`, `dedupe`, `adopt`, `pin`, …
+        ref: The version concerned; empty when there is none.
+        details: Plain JSON.
+    """
+
+    def write() -> None:
+        with state.transaction() as connection:
+            connection.execute(
+                "INSERT INTO history (at, kind, ref, details) VALUES (?, ?, ?, ?)",
+                (time.time(), kind, ref, orjson.dumps(dict(details)).decode()),
+            )
+
+    state.guarded(write, None)
