@@ -95,4 +95,5 @@ def test_load_ext_is_light_and_under_50_ms(run_python: Callable[[str], str]) -> 
         runs.append(json.loads(run_python(_LOAD_IN_A_SHELL)))
     assert all(run["known"] for run in runs)
     assert _top_level(runs[0]["new"]) & _HEAVY == set()
+    assert "xprim_nb.magics.facts" not in runs[0]["new"]  # nothing to show yet
     assert min(run["seconds"] for run in runs) < _LOAD_BUDGET_S

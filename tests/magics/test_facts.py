@@ -9,14 +9,15 @@ import pytest
 from xprim_nb import ModelRef
 from xprim_nb._hashing import Digest
 from xprim_nb.cache import values
-from xprim_nb.magics.facts import FACTS, facts_html, facts_text
+from xprim_nb.magics import faces
+from xprim_nb.magics.facts import FACTS, facts_html, facts_of, facts_text
 from xprim_nb.registry.index import RemoteModel
 
 _REF = ModelRef("demo", "tiny", "v1")
 
 
 def _facts_of(value: object) -> str:
-    return facts_text(FACTS[type(value).__module__, type(value).__name__](value))
+    return facts_text(facts_of(value))
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,12 @@ def _facts_of(value: object) -> str:
 def test_every_value_has_facts(name: str) -> None:
     """No value that leaves the cache shows as a row of raw fields in a notebook."""
     assert ("xprim_nb.cache.values", name) in FACTS
+
+
+def test_every_value_with_facts_is_shown() -> None:
+    """What the extension registers, without loading the facts, is what has some."""
+    shown = {(module, name) for module, names in faces.SHOWN.items() for name in names.split()}
+    assert shown == set(FACTS)
 
 
 def test_facts_escape_and_align() -> None:

@@ -5,7 +5,7 @@
       ├─▶ completion    Tab: commands, options, models; asks no network
       ├─▶ cards         errors of ours as a short card, the traceback one click away
       ├─▶ faces         how core values look in a cell
-      │     └─▶ facts       what each of them has to tell
+      │     └─▶ facts       what each of them has to tell; loaded with the first
       └─▶ commands      what each command does; loaded with the first one
             ├─▶ tables      lists that show as tables
             └─▶ waiting     `--wait`: one display that follows a pull

@@ -8,7 +8,7 @@ Source: spec 3 §Magics; DESIGN §Top level ("every value still has a text and a
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from html import escape
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,14 +17,13 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from xprim_nb._text import clean, format_bytes, format_seconds
 from xprim_nb.magics import bars
-from xprim_nb.magics.facts import FACTS, Facts, facts_html, facts_line, facts_text
 
 if TYPE_CHECKING:
     from xprim_nb._bridge import Handle
     from xprim_nb.cache.values import Pulled
     from xprim_nb.registry.listing import RemoteListing
 
-__all__ = ["add", "handle_html", "handle_text", "pulled_line"]
+__all__ = ["SHOWN", "add", "handle_html", "handle_text", "pulled_line"]
 
 
 class _Printer(Protocol):
@@ -84,13 +83,39 @@ def _rows(listing: RemoteListing) -> Any:  # noqa: ANN401  # Rows, whose module 
     return importlib.import_module("xprim_nb.magics.tables").remote(listing)
 
 
+# The values that `facts` knows, by module: that one is loaded with the first of them, not with the extension.
+SHOWN: Mapping[str, str] = {
+    "xprim_nb.cache.values": "Exported InstalledModel Peeked Pruned PullPlan Pulled Receipt RemoteDetail Removed "
+    "UpdateCheck",
+    "xprim_nb.config": "Config",
+    "xprim_nb.registry.index": "RemoteModel",
+    "xprim_nb.registry.publisher": "Published",
+    "xprim_nb.toolkit": "Toolkit",
+}
+
+
+def _facts() -> Any:  # noqa: ANN401  # a module
+    return importlib.import_module("xprim_nb.magics.facts")
+
+
+def _facts_text(value: object) -> str:
+    shown: str = _facts().facts_text(_facts().facts_of(value))
+    return shown
+
+
+def _facts_html(value: object) -> str:
+    shown: str = _facts().facts_html(_facts().facts_of(value))
+    return shown
+
+
 def add(shell: InteractiveShell) -> Callable[[], None]:
     """Give the values their faces in this shell; the result takes them back."""
     work, listing = ("xprim_nb._bridge", "Handle"), ("xprim_nb.registry.listing", "RemoteListing")
     texts: dict[tuple[str, str], Callable[[Any], str]] = {work: handle_text, listing: _listing_text}
     pages: dict[tuple[str, str], Callable[[Any], str]] = {work: handle_html, listing: _listing_html}
-    for name, facts in FACTS.items():
-        texts[name], pages[name] = _shown_by(facts, facts_text), _shown_by(facts, facts_html)
+    for module, names in SHOWN.items():
+        for each in names.split():
+            texts[module, each], pages[module, each] = _facts_text, _facts_html
     assert shell.display_formatter is not None, "every shell has one"
     formatters = shell.display_formatter.formatters
     plain, page = formatters["text/plain"], formatters["text/html"]
@@ -107,13 +132,9 @@ def add(shell: InteractiveShell) -> Callable[[], None]:
     return take_back
 
 
-def _shown_by(facts: Callable[[Any], Facts], render: Callable[[Facts], str]) -> Callable[[Any], str]:
-    return lambda value: render(facts(value))
-
-
 def _printer(text: Callable[[Any], str]) -> Callable[[Any, _Printer, bool], None]:
     def pretty(value: Any, printer: _Printer, cycle: bool) -> None:  # noqa: ANN401  # each has its own type
         nested = len(printer.stack) > 1  # one of a list: several lines each would run together
-        printer.text(clean(facts_line(value) if nested else text(value)))
+        printer.text(clean(_facts().facts_line(value) if nested else text(value)))
 
     return pretty

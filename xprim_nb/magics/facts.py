@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from xprim_nb.registry.publisher import Published
     from xprim_nb.toolkit import Toolkit
 
-__all__ = ["FACTS", "Facts", "facts_html", "facts_line", "facts_text", "installed_facts"]
+__all__ = ["FACTS", "Facts", "facts_html", "facts_line", "facts_of", "facts_text", "installed_facts"]
 
 _COLUMNS = (
     "display:grid;grid-template-columns:max-content minmax(0,auto);column-gap:1.5em;"
@@ -41,6 +41,15 @@ _COLUMNS = (
 # A value that is a list of pairs is laid out in two columns of its own.
 _Pairs: TypeAlias = tuple[tuple[str, str], ...]
 Facts: TypeAlias = Mapping[str, str | _Pairs]
+
+
+def facts_of(value: object) -> Facts:
+    """What a value shows, itself or as what it is a kind of; nothing when it is none of those in `FACTS`."""
+    for kind in type(value).__mro__:
+        known = FACTS.get((kind.__module__, kind.__name__))
+        if known is not None:
+            return known(value)
+    return {}
 
 
 def facts_text(facts: Facts) -> str:
@@ -66,10 +75,9 @@ def facts_html(facts: Facts) -> str:
 
 def facts_line(value: Any) -> str:  # noqa: ANN401  # any value, as `repr` takes it
     """A value among others, in one short line; its repr when it is of no model."""
-    known = FACTS.get((type(value).__module__, type(value).__name__))
-    if known is None or not hasattr(value, "ref"):
+    facts = facts_of(value)
+    if not facts or not hasattr(value, "ref"):
         return repr(value)
-    facts = known(value)
     told = ", ".join(str(facts[name]) for name in ("Status", "Plan", "Freed", "Size") if name in facts)
     return f"<{type(value).__name__} {value.ref}: {told}>"
 
