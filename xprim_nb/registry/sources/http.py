@@ -125,14 +125,26 @@ class HttpSource:
 
     async def index(self, etag: str = "", last_modified: str = "") -> Document:
         """See `Source.index`; the validators are HTTP's own."""
+        return await self.page(f"{self._base}/models.json", etag, last_modified)
+
+    async def page(
+        self, url: str, etag: str = "", last_modified: str = "", *, limit_bytes: int = MAX_DOCUMENT_BYTES
+    ) -> Document:
+        """The bytes of any URL, or `raw=None` when they still match the validators.
+
+        The base URL's credentials go along only where the URL has its origin.
+
+        Raises:
+            SourceError: The try failed.
+            RegistryError: The answer is larger than `limit_bytes`.
+        """
         validators = (
             {"If-None-Match": etag} if etag else {"If-Modified-Since": last_modified} if last_modified else {}
         )
-        url = f"{self._base}/models.json"
         async with self._exchange(url, {"User-Agent": "xprim-nb", **validators}) as response:
             if response.status_code == 304 and validators:
                 return Document(None, etag, last_modified)
-            raw = await self._read_small(url, response)
+            raw = await self._read_small(url, response, limit_bytes)
             return Document(raw, response.headers.get("etag", ""), response.headers.get("last-modified", ""))
 
     async def document(self, digest: str) -> bytes:
@@ -243,21 +255,26 @@ class HttpSource:
                 raise failure(url, error, final=True) from error
             yield response
 
-    async def _read_small(self, url: str, response: Any) -> bytes:  # noqa: ANN401  # injected clients have no type
+    async def _read_small(
+        self,
+        url: str,
+        response: Any,  # noqa: ANN401  # injected clients have no type
+        limit_bytes: int = MAX_DOCUMENT_BYTES,
+    ) -> bytes:
         refuse_status(url, response.status_code, response.headers)
         parts: list[bytes] = []
         size = whole_number(response.headers.get("content-length", "")) or 0
-        if size <= MAX_DOCUMENT_BYTES:
+        if size <= limit_bytes:
             size = 0
             async with contextlib.aclosing(self._unstalled(response.aiter_bytes())) as blocks:
                 async for block in blocks:
                     size += len(block)
-                    if size > MAX_DOCUMENT_BYTES:
+                    if size > limit_bytes:
                         break
                     parts.append(block)
-        if size > MAX_DOCUMENT_BYTES:
+        if size > limit_bytes:
             shown = shown_url(url)
-            raise RegistryError(f"{shown} is larger than {MAX_DOCUMENT_BYTES} bytes.", subject=shown)
+            raise RegistryError(f"{shown} is larger than {limit_bytes} bytes.", subject=shown)
         return b"".join(parts)
 
     async def _unstalled(self, blocks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
