@@ -42,7 +42,8 @@ from xprim_nb.config import Config, mask_url
 from xprim_nb.errors import StorageError
 from xprim_nb.events import EventHub, PullProgress
 from xprim_nb.logs import LogBridge, Logger
-from xprim_nb.manager.reading import Reading, at_home
+from xprim_nb.manager.bundles import Bundles
+from xprim_nb.manager.reading import at_home
 from xprim_nb.refs import ModelRef
 from xprim_nb.registry.client import RegistryClient
 from xprim_nb.registry.opening import AsyncClientLike, open_sources
@@ -53,7 +54,7 @@ __all__ = ["Manager"]
 _log = logging.getLogger("xprim_nb.manager")
 
 
-class Manager(Reading):
+class Manager(Bundles):
     """Lists, pulls, removes, exports. An async context manager: it owns connections and a database until left.
 
     Safe from many tasks and from other threads' loops while its own loop runs; two managers on one directory are safe.
@@ -114,6 +115,7 @@ class Manager(Reading):
             self._installer = Installer(self._layout, self._store, self._index)
             self._puller = Puller(self._layout, self._store, self._index, self._client, self.events)
             self._remover = Remover(self._layout, self._store, self._installer, self.events)
+            opened.push_async_callback(self._close_bundles)
             await settled(self._installer.recover)
             self._opened = opened.pop_all()
         self._home = asyncio.get_running_loop()

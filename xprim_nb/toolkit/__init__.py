@@ -23,6 +23,7 @@ from xprim_nb.events import EventHub
 from xprim_nb.logs import Logger
 from xprim_nb.manager import Manager
 from xprim_nb.registry.opening import AsyncClientLike
+from xprim_nb.toolkit.bundles import BundleVerbs
 from xprim_nb.toolkit.models import ModelVerbs
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def connect(
     return Toolkit(config, client=client, logger=logger)
 
 
-class Toolkit(ModelVerbs):
+class Toolkit(BundleVerbs, ModelVerbs):
     """`Manager`'s verbs, each returning a `Handle`. Thread-safe; `close` (or leaving the `with` block) ends it.
 
     Equal pulls in flight are joined: the second call returns the first one's handle.

@@ -30,7 +30,15 @@ _SHAPE_KEYS = (
     "num_key_value_heads", "head_dim", "vocab_size", "max_position_embeddings", "torch_dtype", "dtype",
     "quantization_config", "tie_word_embeddings", "rope_theta", "sliding_window",
 )  # fmt: skip
-_ADAPTER_KEYS = ("peft_type", "task_type", "base_model_name_or_path", "revision", "r", "lora_alpha", "target_modules")
+_ADAPTER_KEYS = (
+    "peft_type",
+    "task_type",
+    "base_model_name_or_path",
+    "revision",
+    "r",
+    "lora_alpha",
+    "target_modules",
+)
 # Beyond this a reference is no reference any more; the count tells how many are left out.
 _MAX_TENSORS_LISTED = 5_000
 _ARXIV = re.compile(r"(?:arxiv[:./ ]+(?:org/)?(?:abs/|pdf/)?)(\d{4}\.\d{4,5})", re.IGNORECASE)
@@ -106,7 +114,11 @@ def _told(front: Mapping[str, Any], body: str) -> dict[str, Any]:
 
 def _first_paragraph(body: str) -> str | None:
     for block in re.split(r"\n\s*\n", body):
-        lines = [line for line in block.strip().splitlines() if not line.lstrip().startswith(("#", "<", "!", "|", "```"))]
+        lines = [
+            line
+            for line in block.strip().splitlines()
+            if not line.lstrip().startswith(("#", "<", "!", "|", "```"))
+        ]
         if lines:
             return " ".join(" ".join(lines).split())[:2_000]
     return None
@@ -139,7 +151,7 @@ def _technical_specs(facts: ModelFacts) -> str:
     ]
     if peeked and peeked.tensor_files:
         lines.append(f"| parameters | {peeked.parameters:,} |")
-        lines += [f"| {dtype} | {format_bytes(size)} |" for dtype, size in peeked.dtypes.items()]
+        lines += [f"| in {dtype} | {format_bytes(size)} |" for dtype, size in peeked.dtypes.items()]
     else:
         lines.append("| parameters | not known: no safetensors or GGUF header could be read |")
     for source in (facts.config, facts.adapter):
@@ -149,7 +161,9 @@ def _technical_specs(facts: ModelFacts) -> str:
         lines.append("| architecture | not known: there is no `config.json` |")
     lines += ["", "## Files", "", "| file | bytes | tensors |", "|---|---:|---:|"]
     for file in facts.files:
-        tensors = len(peeked.tensor_files[file.path].tensors) if peeked and file.path in peeked.tensor_files else ""
+        tensors = (
+            len(peeked.tensor_files[file.path].tensors) if peeked and file.path in peeked.tensor_files else ""
+        )
         lines.append(f"| `{_cell(file.path)}` | {file.size:,} | {tensors} |")
     lines += [f"\n> {problem}" for problem in facts.problems]
     return "\n".join(lines) + "\n"
@@ -169,7 +183,9 @@ def _usage_guide(facts: ModelFacts) -> str:
         f'```python\nfrom xprim_nb import connect\n\nwith connect() as kit:\n    path = kit.path("{ref}").result()\n```',
     ]
     if facts.adapter:
-        parts.append(f"It is an adapter: it needs {' and '.join(facts.dependencies) or 'a base model nobody names'}.")
+        parts.append(
+            f"It is an adapter: it needs {' and '.join(facts.dependencies) or 'a base model nobody names'}."
+        )
     elif isinstance(architectures, list) and architectures:
         parts.append(
             f"`config.json` names {', '.join(map(_cell, architectures))}; with the extra `transformers` installed, "
@@ -179,7 +195,9 @@ def _usage_guide(facts: ModelFacts) -> str:
         parts.append("Which library loads it is not known: neither `config.json` nor the README says.")
     library, task = facts.front_matter.get("library_name"), facts.front_matter.get("pipeline_tag")
     if library or task:
-        parts.append(f"The publisher says: library {_cell(library or 'not named')}, task {_cell(task or 'not named')}.")
+        parts.append(
+            f"The publisher says: library {_cell(library or 'not named')}, task {_cell(task or 'not named')}."
+        )
     parts.append("`examples/basic_usage.py` runs as it is.")
     return "\n\n".join(parts) + "\n"
 
@@ -201,7 +219,13 @@ def _changelog(facts: ModelFacts) -> str:
 
 def _api_reference(facts: ModelFacts) -> dict[str, Any]:
     tensors = [
-        {"file": path, "name": each.name, "dtype": each.dtype, "shape": list(each.shape), "size_bytes": each.size_bytes}
+        {
+            "file": path,
+            "name": each.name,
+            "dtype": each.dtype,
+            "shape": list(each.shape),
+            "size_bytes": each.size_bytes,
+        }
         for path, file in (facts.peeked.tensor_files.items() if facts.peeked else ())
         for each in file.tensors
     ]
@@ -214,7 +238,9 @@ def _api_reference(facts: ModelFacts) -> dict[str, Any]:
         "inputs": None,
         "outputs": None,
         "note": "Inputs and outputs are not described by any file of the model: they are those of its architecture.",
-        "files": [{"path": file.path, "size_bytes": file.size, "sha256": file.sha256} for file in facts.files],
+        "files": [
+            {"path": file.path, "size_bytes": file.size, "sha256": file.sha256} for file in facts.files
+        ],
         "tensors": tensors[:_MAX_TENSORS_LISTED],
         "tensors_left_out": max(0, len(tensors) - _MAX_TENSORS_LISTED),
     }

@@ -106,14 +106,14 @@ def gather_facts(
 
 
 def split_front_matter(text: str, problems: list[str]) -> tuple[dict[str, Any], str]:
-    """A README's front matter as JSON values, and the rest of it.
+    r"""A README's front matter as JSON values, and the rest of it.
 
     Args:
         text: The README.
         problems: A sentence is added when the front matter is broken; it is then empty.
 
-    >>> split_front_matter("---\\nlicense: mit\\n---\\n# Title\\n", [])
-    ({'license': 'mit'}, '# Title\\n')
+    >>> split_front_matter("---\nlicense: mit\n---\n# Title\n", [])
+    ({'license': 'mit'}, '# Title\n')
     """
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     if not text.startswith("---\n"):
@@ -125,7 +125,7 @@ def split_front_matter(text: str, problems: list[str]) -> tuple[dict[str, Any], 
         problems.append("README.md: its front matter is too long to be read.")
         return {}, body
     try:
-        found = yaml.load(head, _Loader)  # noqa: S506  # a SafeLoader
+        found = yaml.load(head, _Loader)  # a SafeLoader
         # Through JSON, so that dates and odd keys become text.
         plain = json.loads(orjson.dumps(found, default=str, option=orjson.OPT_NON_STR_KEYS))
     except (yaml.YAMLError, orjson.JSONEncodeError, RecursionError, ValueError) as error:

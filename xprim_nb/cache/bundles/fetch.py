@@ -64,9 +64,7 @@ class Fetcher:
         """True when only `file://` URLs can be fetched."""
         return self._config.offline
 
-    async def fetch(
-        self, url: str, etag: str = "", last_modified: str = "", *, limit_bytes: int
-    ) -> Document:
+    async def fetch(self, url: str, etag: str = "", last_modified: str = "", *, limit_bytes: int) -> Document:
         """The bytes of a URL, or `raw=None` when those of the validators are still right.
 
         Raises:
@@ -78,7 +76,9 @@ class Fetcher:
         if parts.scheme == "file":
             return await settled(_read_file, Path(url2pathname(parts.path)), etag, limit_bytes)
         if self._config.offline:
-            raise OfflineError(f"Offline, and {shown_url(url)} is not on this machine.", subject=shown_url(url))
+            raise OfflineError(
+                f"Offline, and {shown_url(url)} is not on this machine.", subject=shown_url(url)
+            )
         attempt, source, cleaned = 0, self._opened(), clean_url(url)
         while True:
             attempt += 1
@@ -113,7 +113,9 @@ class Fetcher:
                 connect_timeout_s=self._config.connect_timeout_s,
                 stall_timeout_s=self._config.stall_timeout_s,
             )
-            source: HttpSource = http.HttpSource(registry if at_registry else _NOWHERE, options, self._injected)
+            source: HttpSource = http.HttpSource(
+                registry if at_registry else _NOWHERE, options, self._injected
+            )
             self._source = source
         return self._source
 

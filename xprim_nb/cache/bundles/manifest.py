@@ -38,7 +38,7 @@ __all__ = [
     "written_integrity",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 
 BundleStatus: TypeAlias = Literal["valid", "stale", "corrupted", "incomplete"]
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -103,7 +103,9 @@ class SourceUrls(_Document):
 
     model_config = ConfigDict(extra="forbid")
 
-    model_card: str = Field(description="URL of the model card: a JSON object, or a README with front matter.")
+    model_card: str = Field(
+        description="URL of the model card: a JSON object, or a README with front matter."
+    )
     documentation: tuple[str, ...] = Field(description="URLs of Markdown documents.")
     examples: tuple[str, ...] = Field(description="URLs of example scripts, notebooks and API references.")
     papers: tuple[str, ...] | None = Field(default=None, description="URLs of papers, as PDF or Markdown.")
@@ -135,18 +137,22 @@ class DocumentSource(_Document):
     """How one document came to be as it was written.
 
     Attributes:
-        origin: `fetched` from `url`, or `derived` from an installed model.
+        origin: `fetched` from `url`, `derived` from an installed model, or `unknown` when that record was lost.
         url: Where it was fetched; empty when derived.
         etag: Validator for the next conditional request; empty when the server gave none.
         last_modified: The same, as an HTTP date.
         sha256: Of the bytes that were written; a file with others was edited, or damaged.
+        size_bytes: Of the file as it was written; None while that is not known.
+        mtime_ns: When it was, in ns; other bytes with this time were written by nobody.
     """
 
-    origin: Literal["fetched", "derived"]
+    origin: Literal["fetched", "derived", "unknown"]
     sha256: str
     url: str = ""
     etag: str = ""
     last_modified: str = ""
+    size_bytes: int | None = None
+    mtime_ns: int | None = None
 
 
 class BundleSources(_Document):

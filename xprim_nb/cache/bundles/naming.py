@@ -157,7 +157,9 @@ def _free_path(kind: Kind, url: str, taken: set[str]) -> str:
 
 def _safe_name(kind: Kind, url: str) -> str:
     parts = urlsplit(url)
-    last = unquote(parts.path).replace("\\", "/").rstrip("/").rpartition("/")[2] or parts.hostname or "document"  # 1
+    last = (
+        unquote(parts.path).replace("\\", "/").rstrip("/").rpartition("/")[2] or parts.hostname or "document"
+    )  # 1
     name = _OTHER.sub("-", last).lstrip(".-").rstrip(".-") or "document"  # 2
     stem, dot, suffix = name.rpartition(".")
     if not dot or len(suffix) > 10:

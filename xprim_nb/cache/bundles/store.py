@@ -93,7 +93,7 @@ class Bundle:
             ConfigError: It was written by a newer version of this program.
             StorageError: It is damaged.
         """
-        self._require()
+        self.require()
         return read_document(CacheManifest, self.manifest_file)
 
     def read(self, document: str) -> str:
@@ -134,14 +134,19 @@ class Bundle:
         inside = not place.is_absolute() and ".." not in place.parts and "\\" not in document
         if inside and path.is_file() and path.resolve().is_relative_to(self.path.resolve()):
             return path
-        self._require()
+        self.require()
         raise NotInstalledError(
             f"The bundle of {self.ref} has no document {document!r}.",
             subject=document[:200],
             hint=f"It has: {', '.join(self.documents()) or 'none'}.",
         )
 
-    def _require(self) -> None:
+    def require(self) -> None:
+        """Return when there is a bundle.
+
+        Raises:
+            NotInstalledError: There is none.
+        """
         if not self.exists:
             raise NotInstalledError(
                 f"{self.ref} has no information bundle.",
@@ -186,6 +191,7 @@ class Shelf:
         bundle: Which.
         manifest: As it was read or last written; None before there is one.
         sources: Where the documents came from.
+        mended: Records that were damaged and made again, as sentences.
         clock: Seconds since 1970.
     """
 
@@ -193,6 +199,7 @@ class Shelf:
     clock: Callable[[], float] = time.time
     manifest: CacheManifest | None = field(init=False)
     sources: BundleSources = field(init=False)
+    mended: list[str] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         """Read the records; damaged ones are put aside and made again from what else is known.
@@ -204,6 +211,12 @@ class Shelf:
         sources = self._read(BundleSources, self.bundle.sources_file)
         self.manifest = self._read(CacheManifest, self.bundle.manifest_file)
         self.sources = sources or BundleSources()
+        if sources is None and self.manifest is not None:  # lost: what the manifest lists is still ours
+            known = {
+                path: DocumentSource(origin="unknown", sha256=digest)
+                for path, digest in self.manifest.file_checksums.items()
+            }
+            self.sources = BundleSources(documents=known)
         self._settle()
 
     @property
@@ -282,7 +295,9 @@ class Shelf:
             created_at=before.created_at if before else now,
             last_updated=now if updated or before is None else before.last_updated,
             last_validated=now,
-            source_urls=tuple(dict.fromkeys(each.url for each in self.sources.documents.values() if each.url)),
+            source_urls=tuple(
+                dict.fromkeys(each.url for each in self.sources.documents.values() if each.url)
+            ),
             file_checksums=checksums,
             validation_status=status,
             dependencies=tuple(dependencies),
@@ -290,12 +305,33 @@ class Shelf:
             expiry_date=expiry,
         )
         self._write(manifest)
+        self.note(documents={path: self._with_facts(path) for path in self.sources.documents})
         return manifest
+
+    def put_aside(self, path: str, to: Path) -> None:
+        """Move whatever lies at a document's path below another directory.
+
+        Raises:
+            StorageError: The disk refused.
+        """
+        place = self.bundle.path / path
+        with storage_errors(place, "putting aside"):
+            if os.path.lexists(place):
+                make_dirs((to / path).parent)
+                os.replace(place, to / path)  # noqa: PTH105  # a link is moved as the link it is
+
+    def _with_facts(self, path: str) -> DocumentSource:
+        """A document's record with its size and time, as soon as its bytes are known to be right."""
+        source, place = self.sources.documents[path], self.bundle.path / path
+        if source.mtime_ns is None and hash_document(place) == source.sha256:
+            facts = place.lstat()
+            return source.model_copy(update={"size_bytes": facts.st_size, "mtime_ns": facts.st_mtime_ns})
+        return source
 
     def _checksums(self) -> dict[str, str]:
         """Of every document: as it was written; of one that only lies there, as it is."""
         found = {}
-        for path in {*self.bundle.documents(), *self.sources.documents}:
+        for path in sorted({*self.bundle.documents(), *self.sources.documents}):
             recorded = self._written(path)
             digest = recorded or hash_document(self.bundle.path / path)
             if digest is not None:
@@ -352,4 +388,5 @@ class Shelf:
         except StorageError:
             with storage_errors(path, "putting aside"):
                 path.rename(path.with_name(f"{path.name}.damaged-{time.time_ns()}"))
+            self.mended.append(f"{path.name} was damaged; it was put aside and is made again.")
             return None
