@@ -20,6 +20,7 @@ from typing import Literal, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from xprim_nb.cache.bundles.manifest import CacheInitRequest, SourceUrls
+from xprim_nb.config import mask_url
 from xprim_nb.errors import ConfigError
 from xprim_nb.refs import is_windows_reserved
 
@@ -125,21 +126,23 @@ def _urls(urls: SourceUrls) -> Iterator[tuple[Kind, str]]:
 
 
 def _require_usable(url: str) -> None:
+    secret = usable = False
     try:
         parts = urlsplit(url)
+        secret = parts.username is not None or parts.password is not None
         usable = parts.scheme in ("http", "https") and bool(parts.hostname)
-        if parts.username is not None or parts.password is not None:
-            raise ConfigError(
-                f"A source URL at {parts.hostname} holds credentials, which would be written down in the bundle.",
-                subject="source_urls",
-                hint="Name the URL without them; Config(headers=…) is sent to the registry's own origin.",
-            )
         usable = usable or (parts.scheme == "file" and parts.netloc in ("", "localhost") and bool(parts.path))
-    except ValueError:
+    except ValueError:  # said below
         usable = False
+    if secret:
+        raise ConfigError(
+            f"{mask_url(url)[:200]!r} holds credentials, which would be written down in the bundle.",
+            subject="source_urls",
+            hint="Name the URL without them; Config(headers=…) is sent to the registry's own origin.",
+        )
     if not usable or not url.isprintable():
         raise ConfigError(
-            f"{url[:200]!r} is no URL of a document.",
+            f"{mask_url(url)[:200]!r} is no URL of a document.",
             subject="source_urls",
             hint="Use http://, https:// or file:///… URLs.",
         )
