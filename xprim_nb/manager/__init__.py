@@ -43,6 +43,7 @@ from xprim_nb.errors import StorageError
 from xprim_nb.events import EventHub, PullProgress
 from xprim_nb.logs import LogBridge, Logger
 from xprim_nb.manager.bundles import Bundles
+from xprim_nb.manager.maintenance import Maintenance
 from xprim_nb.manager.reading import at_home
 from xprim_nb.refs import ModelRef
 from xprim_nb.registry.client import RegistryClient
@@ -54,7 +55,7 @@ __all__ = ["Manager"]
 _log = logging.getLogger("xprim_nb.manager")
 
 
-class Manager(Bundles):
+class Manager(Bundles, Maintenance):
     """Lists, pulls, removes, exports. An async context manager: it owns connections and a database until left.
 
     Safe from many tasks and from other threads' loops while its own loop runs; two managers on one directory are safe.
@@ -124,6 +125,7 @@ class Manager(Bundles):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._stop_watch()
         self._home = None
         await self._opened.aclose()
 

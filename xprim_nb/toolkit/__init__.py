@@ -24,6 +24,7 @@ from xprim_nb.logs import Logger
 from xprim_nb.manager import Manager
 from xprim_nb.registry.opening import AsyncClientLike
 from xprim_nb.toolkit.bundles import BundleVerbs
+from xprim_nb.toolkit.maintenance import MaintenanceVerbs
 from xprim_nb.toolkit.models import ModelVerbs
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def connect(
     return Toolkit(config, client=client, logger=logger)
 
 
-class Toolkit(BundleVerbs, ModelVerbs):
+class Toolkit(BundleVerbs, MaintenanceVerbs, ModelVerbs):
     """`Manager`'s verbs, each returning a `Handle`. Thread-safe; `close` (or leaving the `with` block) ends it.
 
     Equal pulls in flight are joined: the second call returns the first one's handle.
