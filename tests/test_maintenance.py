@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from pydantic import BaseModel
 
 from xprim_nb._files import PathLock
 from xprim_nb.cache.health.report import ValidationReport
@@ -34,6 +35,12 @@ def _report(name: str, status: str = "healthy") -> ValidationReport:
     )
 
 
+class _Policy(BaseModel):
+    """As much of a `CleanupPolicy` as maintenance reads."""
+
+    deduplication_enabled: bool = False
+
+
 @dataclass
 class Recorder:
     """A steward that does nothing and remembers what it was told; `fails` says which verb raises what."""
@@ -47,6 +54,10 @@ class Recorder:
     calls: list[str] = field(default_factory=list)
     entered: asyncio.Event = field(default_factory=asyncio.Event)
     goes_on: asyncio.Event | None = None
+
+    async def scrub(self, budget_s: float = 60.0) -> object:
+        await self._told(f"scrub {budget_s:g}")
+        return "91 % verified."
 
     async def validate_all(self, depth: str = "quick") -> list[ValidationReport]:
         await self._told(f"validate_all {depth}")
@@ -76,8 +87,8 @@ class Recorder:
         await self._told("cleanup")
         return SimpleNamespace(freed_bytes=plan.freed_bytes, removed_models=("demo/old v1",))
 
-    async def deduplicate(self) -> object:
-        await self._told("deduplicate")
+    async def dedupe(self) -> object:
+        await self._told("dedupe")
         return "2 files share their blocks."
 
     async def list_bundles(self) -> Any:
@@ -142,14 +153,15 @@ async def test_the_order_is_the_specs(bench: Bench) -> None:
     """Health check, then clean-up, then optimisation, then the record; nothing is mended that is whole."""
     bench.steward.states = {"demo/a v1": "healthy", "demo/b v1": "degraded"}
     bench.steward.bundle_states = {"demo/a": "healthy"}
-    report = await bench.maintainer.run(SimpleNamespace(deduplication_enabled=True))
+    report = await bench.maintainer.run(_Policy(deduplication_enabled=True))
     assert bench.steward.calls == [
+        "scrub 60",
         "validate_all quick",
         "list_bundles",
         "validate_bundle demo/a",
         "plan_cleanup",
         "cleanup",
-        "deduplicate",
+        "dedupe",
     ]
     assert (report.ran, report.success, report.checked, report.damaged) == (True, True, 3, ())
     assert (report.freed_bytes, report.removed_models) == (10, ("demo/old v1",))
@@ -159,9 +171,17 @@ async def test_the_order_is_the_specs(bench: Bench) -> None:
 
 async def test_without_the_wish_nothing_is_shared(bench: Bench) -> None:
     """Deduplication happens only where the policy asks for it."""
-    await bench.maintainer.run(SimpleNamespace(deduplication_enabled=False))
+    await bench.maintainer.run(_Policy())
     await bench.maintainer.run()
-    assert "deduplicate" not in bench.steward.calls
+    assert "dedupe" not in bench.steward.calls
+
+
+async def test_the_time_budget_is_for_quick_looks(bench: Bench) -> None:
+    """A full look hashes every byte, and needs no scrub; a budget of 0 is none."""
+    await bench.maintainer.run(depth="full")
+    await bench.maintainer.run(scrub_s=0)
+    assert not [call for call in bench.steward.calls if call.startswith("scrub")]
+    assert "validate_all full" in bench.steward.calls
 
 
 async def test_damage_is_repaired(bench: Bench) -> None:
@@ -178,7 +198,7 @@ async def test_beyond_repair_is_rolled_back(bench: Bench) -> None:
     bench.steward.states, bench.steward.mends = {"demo/a v1": "failed"}, {"demo/a v1": False}
     bench.steward.backups = {"demo/a v1": "healthy"}
     report = await bench.maintainer.run()
-    assert bench.steward.calls[1:4] == ["repair demo/a v1", "rollback demo/a v1", "validate demo/a v1"]
+    assert bench.steward.calls[2:5] == ["repair demo/a v1", "rollback demo/a v1", "validate demo/a v1"]
     assert (report.rolled_back, report.unresolved, report.success) == (("demo/a v1",), (), True)
 
 
@@ -216,15 +236,17 @@ async def test_damaged_bundles_are_repaired_or_told(bench: Bench) -> None:
     assert "it never came" in report.unresolved[0].problem
 
 
-@pytest.mark.parametrize("verb", ["validate_all", "list_bundles", "plan_cleanup", "cleanup", "deduplicate"])
+@pytest.mark.parametrize(
+    "verb", ["scrub", "validate_all", "list_bundles", "plan_cleanup", "cleanup", "dedupe"]
+)
 async def test_a_step_that_fails_does_not_stop_the_others(bench: Bench, verb: str) -> None:
     """A full disk in one step is a sentence in the report; every other step is still taken."""
     bench.steward.fails[verb] = StorageError("the disk is full")
-    report = await bench.maintainer.run(SimpleNamespace(deduplication_enabled=True))
+    report = await bench.maintainer.run(_Policy(deduplication_enabled=True))
     assert (report.ran, report.success) == (True, False)
     assert len(report.problems) == 1
     assert "the disk is full" in report.problems[0]
-    expected = {"validate_all", "list_bundles", "plan_cleanup", "cleanup", "deduplicate"}
+    expected = {"scrub", "validate_all", "list_bundles", "plan_cleanup", "cleanup", "dedupe"}
     if verb == "plan_cleanup":
         expected.remove("cleanup")
     assert {call.split()[0] for call in bench.steward.calls} == expected
@@ -292,7 +314,7 @@ async def test_a_schedule_set_during_a_run_stays(bench: Bench) -> None:
 async def test_the_plan_mends_nothing(bench: Bench) -> None:
     """A plan looks and tells; it repairs, removes and records nothing."""
     bench.steward.states = {"demo/a v1": "failed", "demo/b v1": "healthy"}
-    plan = await bench.maintainer.plan(SimpleNamespace(deduplication_enabled=True), schedule="daily")
+    plan = await bench.maintainer.plan(_Policy(deduplication_enabled=True), schedule="daily")
     assert (plan.is_due, plan.models, plan.to_repair, plan.freed_bytes) == (True, 2, ("demo/a v1",), 10)
     assert "demo/a v1" in str(plan)
     assert bench.steward.calls == ["validate_all quick", "list_bundles", "plan_cleanup"]

@@ -2,7 +2,7 @@
 
     1. Somebody else holds the lock, or it is not due: nothing is done, and the report says so.
     2. That it began is remembered.
-    3. Every model and bundle is looked at. What is damaged is repaired; what cannot be is put back from its newest
+    3. What was verified longest ago is hashed, within a time budget. Then every model and bundle is looked at. What is damaged is repaired; what cannot be is put back from its newest
        backup, and looked at again; what cannot be either is told with the next step.
     4. What the policy lets go goes; equal bytes share their blocks, if the policy wants that.
     5. What was done is remembered.
@@ -69,6 +69,7 @@ class _Run:
     freed_bytes: int = 0
     removed_models: tuple[str, ...] = ()
     cleanup: str = ""
+    scrubbed: str = ""
     optimisation: str = ""
 
 
@@ -131,6 +132,7 @@ class Maintainer:
         if_due: bool = False,
         schedule: Schedule | None = None,
         depth: Depth = "quick",
+        scrub_s: float = 60.0,
     ) -> MaintenanceReport:
         """Do it; see the module's list.
 
@@ -139,6 +141,7 @@ class Maintainer:
             if_due: Only when the schedule says so.
             schedule: Instead of the one that is remembered.
             depth: How the models are looked at.
+            scrub_s: Seconds to spend on hashing what was verified longest ago; a full look needs none.
 
         Raises:
             ConfigError: The record was written by a newer version of this program.
@@ -156,7 +159,10 @@ class Maintainer:
             record = record.model_copy(update={"begun_at": begun})
             await settled(write_record, self.record_file, record)  # 2
             run = _Run()
-            await self._check_models(run, depth)  # 3
+            if scrub_s > 0 and depth == "quick":  # 3
+                scrubbed = await _tried(run, "The scrub", self.steward.scrub(scrub_s))
+                run.scrubbed = "" if scrubbed is None else str(scrubbed)
+            await self._check_models(run, depth)
             await self._check_bundles(run)
             await self._clean_up(run, policy)  # 4
             return await self._remember(run, record, begun, schedule)  # 5
@@ -179,6 +185,7 @@ class Maintainer:
             freed_bytes=run.freed_bytes,
             removed_models=run.removed_models,
             cleanup=run.cleanup,
+            scrubbed=run.scrubbed,
             optimisation=run.optimisation,
             problems=tuple(run.problems),
         )
@@ -248,14 +255,16 @@ class Maintainer:
                 self.events.publish(CorruptionFound(bundle.ref, f"{what} is damaged: {said}.", step))
 
     async def _clean_up(self, run: _Run, policy: Any) -> None:  # noqa: ANN401  # its own type
-        plan = await _tried(run, "The plan of the clean-up", self.steward.plan_cleanup(policy))
+        # The optimisation is a step of its own here, so that the report can tell what came of it.
+        alone = policy.model_copy(update={"deduplication_enabled": False}) if policy is not None else None
+        plan = await _tried(run, "The plan of the clean-up", self.steward.plan_cleanup(alone))
         if plan is not None:
             done = await _tried(run, "The clean-up", self.steward.cleanup(plan))
             if done is not None:
                 run.freed_bytes, run.removed_models = done.freed_bytes, tuple(done.removed_models)
                 run.cleanup = str(done)
         if _wants(policy, "deduplication_enabled"):
-            shared = await _tried(run, "The optimisation", self.steward.deduplicate())
+            shared = await _tried(run, "The optimisation", self.steward.dedupe())
             run.optimisation = "" if shared is None else str(shared)
 
 

@@ -64,6 +64,7 @@ class Maintenance(Reading):
         if_due: bool = False,
         schedule: Schedule | None = None,
         depth: Depth = "quick",
+        scrub_s: float = 60.0,
     ) -> MaintenanceReport:
         """Check, mend, clean up, optimise, and say what was done. Never twice at once, in any process.
 
@@ -72,12 +73,15 @@ class Maintenance(Reading):
             if_due: Only when the schedule says so; a cache without one has none to say it.
             schedule: `daily`, `weekly` or `monthly`, instead of the one that is remembered.
             depth: `quick`, or `full` to hash every byte.
+            scrub_s: Seconds to spend, with `quick`, on hashing what was verified longest ago.
 
         Raises:
             ConfigError: The record was written by a newer version of this program.
             StorageError: The record cannot be read or written. All else that fails is in the report.
         """
-        return await self._maintainer.run(policy, if_due=if_due, schedule=schedule, depth=depth)
+        return await self._maintainer.run(
+            policy, if_due=if_due, schedule=schedule, depth=depth, scrub_s=scrub_s
+        )
 
     @at_home
     async def plan_maintenance(

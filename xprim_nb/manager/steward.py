@@ -74,6 +74,10 @@ class Steward(Protocol):
         """How one is."""
         ...
 
+    async def scrub(self, budget_s: float = 60.0) -> object:
+        """Hash, for so many seconds, what was verified longest ago."""
+        ...
+
     async def repair(self, ref: ModelRef) -> Mended:
         """Mend one."""
         ...
@@ -90,7 +94,7 @@ class Steward(Protocol):
         """Let it go."""
         ...
 
-    async def deduplicate(self) -> object:
+    async def dedupe(self) -> object:
         """Let equal bytes share their blocks."""
         ...
 
@@ -164,6 +168,7 @@ class MaintenanceReport(_Value):
         freed_bytes: By the clean-up.
         removed_models: By the clean-up.
         cleanup: The clean-up in words; empty when there was none.
+        scrubbed: What was hashed, in words; empty when nothing was.
         optimisation: The same of deduplication.
         problems: Steps that failed, as sentences; the others went on.
         next_due: When the next run is; None without a schedule.
@@ -181,6 +186,7 @@ class MaintenanceReport(_Value):
     freed_bytes: int = 0
     removed_models: tuple[str, ...] = ()
     cleanup: str = ""
+    scrubbed: str = ""
     optimisation: str = ""
     problems: tuple[str, ...] = ()
     next_due: datetime | None = None

@@ -29,9 +29,18 @@ class MaintenanceVerbs(Verbs):
         if_due: bool = False,
         schedule: Schedule | None = None,
         depth: Depth = "quick",
+        scrub_s: float = 60.0,
     ) -> Handle[MaintenanceReport]:
         """See `Manager.maintain`."""
-        return self._do("maintain", Manager.maintain, policy, if_due=if_due, schedule=schedule, depth=depth)
+        return self._do(
+            "maintain",
+            Manager.maintain,
+            policy,
+            if_due=if_due,
+            schedule=schedule,
+            depth=depth,
+            scrub_s=scrub_s,
+        )
 
     def plan_maintenance(
         self,
