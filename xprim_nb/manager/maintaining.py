@@ -2,8 +2,9 @@
 
     1. Somebody else holds the lock, or it is not due: nothing is done, and the report says so.
     2. That it began is remembered.
-    3. What was verified longest ago is hashed, within a time budget. Then every model and bundle is looked at. What is damaged is repaired; what cannot be is put back from its newest
-       backup, and looked at again; what cannot be either is told with the next step.
+    3. What was verified longest ago is hashed, within a time budget. Then every model and bundle is looked at. What is
+       damaged is repaired; what cannot be is put back from its newest backup, and looked at again; what cannot be
+       either is told with the next step.
     4. What the policy lets go goes; equal bytes share their blocks, if the policy wants that.
     5. What was done is remembered.
 
