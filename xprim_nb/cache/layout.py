@@ -110,6 +110,16 @@ class Layout:
         """The directory of an archived version."""
         return self.archives.joinpath(ref.group, ref.model, ref.require_version().version)
 
+    @property
+    def info(self) -> Path:
+        """Information bundles, by group and model."""
+        return self.base / "info"
+
+    def info_lock(self, ref: ModelRef) -> Path:
+        """Held while a model's information bundle is being changed."""
+        lock = self.ref_lock(ref.with_version(""))
+        return lock.with_name(lock.name.replace("ref-", "info-", 1))
+
     def model_dir(self, ref: ModelRef) -> Path:
         """The directory of an installed version."""
         return self.base.joinpath(ref.group, ref.model, ref.require_version().version)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 import xprim_nb
-from xprim_nb.cli import documents, lab, publishing
+from xprim_nb.cli import agents, documents, lab, publishing
 from xprim_nb.cli.boundary import DoorCommand, DoorGroup, pass_session
 from xprim_nb.cli.models import models_group
 from xprim_nb.cli.session import Session
@@ -40,7 +40,7 @@ def _shown(config: Config) -> dict[str, Any]:
     return {**config.shown(), "data_dir": config.base_dir, "verify": verify}
 
 
-for _command in (publishing.publish, publishing.serve, lab.lab, models_group()):
+for _command in (publishing.publish, publishing.serve, lab.lab, agents.mcp, models_group()):
     xprim.add_command(_command)
 
 

@@ -45,7 +45,9 @@ from xprim_nb.errors import StorageError
 from xprim_nb.events import EventHub, PullProgress
 from xprim_nb.logs import LogBridge, Logger
 from xprim_nb.manager.adopting import Adopting
+from xprim_nb.manager.bundles import Bundles
 from xprim_nb.manager.health import Health
+from xprim_nb.manager.maintenance import Maintenance
 from xprim_nb.manager.reading import at_home
 from xprim_nb.manager.renewal import Renewal, check_channels
 from xprim_nb.manager.upkeep import Upkeep
@@ -60,7 +62,7 @@ __all__ = ["Manager"]
 _log = logging.getLogger("xprim_nb.manager")
 
 
-class Manager(Health, Renewal, Upkeep, Adopting):
+class Manager(Health, Renewal, Upkeep, Adopting, Bundles, Maintenance):
     """Lists, pulls, removes, exports. An async context manager: it owns connections and a database until left.
 
     Safe from many tasks and from other threads' loops while its own loop runs; two managers on one directory are safe.
@@ -136,6 +138,7 @@ class Manager(Health, Renewal, Upkeep, Adopting):
             )
             self._build_renewal(opened)
             self._open_upkeep(opened)
+            opened.push_async_callback(self._close_bundles)
             await settled(self._installer.recover)
             self._opened = opened.pop_all()
         self._home = asyncio.get_running_loop()
@@ -144,6 +147,7 @@ class Manager(Health, Renewal, Upkeep, Adopting):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._stop_watch()
         self._home = None
         await self._opened.aclose()
 

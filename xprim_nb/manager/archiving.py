@@ -43,7 +43,7 @@ class Archiving(Reading):
     _puller: Puller
     _usage: Usage
     _archiver: Archiver
-    _restorer: Restorer
+    _unarchiver: Restorer
 
     @at_home
     async def plan_dedupe(self, *, hard_links: bool = False) -> DedupePlan:
@@ -110,7 +110,7 @@ class Archiving(Reading):
         Raises:
             InvalidRefError, NotInstalledError, StorageError: See `errors`.
         """
-        return await self._restorer.plan(ModelRef.parse(ref).require_version())
+        return await self._unarchiver.plan(ModelRef.parse(ref).require_version())
 
     @at_home
     async def restore(
@@ -129,7 +129,7 @@ class Archiving(Reading):
         """
         parsed = ModelRef.parse(ref).require_version()
         wanted = self.config.concurrency if concurrency is None else concurrency
-        restored = await self._restorer.restore(parsed, concurrency=wanted, progress=progress)
+        restored = await self._unarchiver.restore(parsed, concurrency=wanted, progress=progress)
         details = {"bytes_network": restored.receipt.bytes_network, "size": restored.model.total_size}
         await self._record("restore", str(parsed), details)
         return restored

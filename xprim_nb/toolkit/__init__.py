@@ -25,7 +25,9 @@ from xprim_nb.logs import Logger
 from xprim_nb.manager import Manager
 from xprim_nb.notify import Channel
 from xprim_nb.registry.opening import AsyncClientLike
+from xprim_nb.toolkit.bundles import BundleVerbs
 from xprim_nb.toolkit.health import HealthVerbs
+from xprim_nb.toolkit.maintenance import MaintenanceVerbs
 from xprim_nb.toolkit.models import ModelVerbs
 from xprim_nb.toolkit.renewal import RenewalVerbs
 from xprim_nb.toolkit.upkeep import UpkeepVerbs
@@ -57,7 +59,7 @@ def connect(
     return Toolkit(config, client=client, logger=logger, notify=notify)
 
 
-class Toolkit(ModelVerbs, HealthVerbs, RenewalVerbs, UpkeepVerbs):
+class Toolkit(ModelVerbs, HealthVerbs, RenewalVerbs, UpkeepVerbs, BundleVerbs, MaintenanceVerbs):
     """`Manager`'s verbs, each returning a `Handle`. Thread-safe; `close` (or leaving the `with` block) ends it.
 
     Equal pulls in flight are joined: the second call returns the first one's handle.

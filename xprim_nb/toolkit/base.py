@@ -38,6 +38,10 @@ class Verbs(ABC):
 
         return self._running.add(Handle(work(), describe, snapshot))
 
+    def start(self, describe: str, verb: Callable[..., Coroutine[Any, Any, _T]], *args: object) -> Handle[_T]:
+        """Begin `verb(manager, *args)` on the toolkit's own loop: for whoever adds a verb from outside."""
+        return self._do(describe, verb, *args)
+
     @abstractmethod
     async def _opened(self) -> Manager:
         """The manager, open."""

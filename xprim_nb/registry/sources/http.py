@@ -125,21 +125,33 @@ class HttpSource:
 
     async def index(self, etag: str = "", last_modified: str = "") -> Document:
         """See `Source.index`; the validators are HTTP's own."""
+        return await self.page(f"{self._base}/models.json", etag, last_modified)
+
+    async def page(
+        self, url: str, etag: str = "", last_modified: str = "", *, limit_bytes: int | None = None
+    ) -> Document:
+        """The bytes of any URL, or `raw=None` when they still match the validators.
+
+        The base URL's credentials go along only where the URL has its origin.
+
+        Raises:
+            SourceError: The try failed.
+            RegistryError: The answer is larger than `limit_bytes`, or `MAX_DOCUMENT_BYTES`.
+        """
         validators = (
             {"If-None-Match": etag} if etag else {"If-Modified-Since": last_modified} if last_modified else {}
         )
-        url = f"{self._base}/models.json"
         async with self._exchange(url, {"User-Agent": "xprim-nb", **validators}) as response:
             if response.status_code == 304 and validators:
                 return Document(None, etag, last_modified)
-            raw = await self._read_small(url, response)
+            raw = await _read_small(url, response, self._options.stall_timeout_s, limit_bytes)
             return Document(raw, response.headers.get("etag", ""), response.headers.get("last-modified", ""))
 
     async def document(self, digest: str) -> bytes:
         """See `Source.document`."""
         url = self._object(digest)
         async with self._exchange(url, request_headers()) as response:
-            return await self._read_small(url, response)
+            return await _read_small(url, response, self._options.stall_timeout_s)
 
     async def chunk(self, digest: str, sink: ChunkSink, lanes: Lanes | None = None) -> None:
         """See `Source.chunk`."""
@@ -194,7 +206,9 @@ class HttpSource:
                     await self._read_body(url, response, sink)
 
     async def _read_body(self, url: str, response: Any, sink: ChunkSink) -> None:  # noqa: ANN401  # no type
-        async with contextlib.aclosing(self._unstalled(response.aiter_raw())) as blocks:
+        async with contextlib.aclosing(
+            _unstalled(response.aiter_raw(), self._options.stall_timeout_s)
+        ) as blocks:
             while sink.received < sink.size_bytes:
                 block = await anext(blocks, b"")
                 if not block:
@@ -242,33 +256,6 @@ class HttpSource:
             ) as error:  # httpx2 follows a redirect in thought, and stumbles over a broken one
                 raise failure(url, error, final=True) from error
             yield response
-
-    async def _read_small(self, url: str, response: Any) -> bytes:  # noqa: ANN401  # injected clients have no type
-        refuse_status(url, response.status_code, response.headers)
-        parts: list[bytes] = []
-        size = whole_number(response.headers.get("content-length", "")) or 0
-        if size <= MAX_DOCUMENT_BYTES:
-            size = 0
-            async with contextlib.aclosing(self._unstalled(response.aiter_bytes())) as blocks:
-                async for block in blocks:
-                    size += len(block)
-                    if size > MAX_DOCUMENT_BYTES:
-                        break
-                    parts.append(block)
-        if size > MAX_DOCUMENT_BYTES:
-            shown = shown_url(url)
-            raise RegistryError(f"{shown} is larger than {MAX_DOCUMENT_BYTES} bytes.", subject=shown)
-        return b"".join(parts)
-
-    async def _unstalled(self, blocks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-        """The blocks, or `TimeoutError` when none comes for too long (injected clients may wait for ever)."""
-        while True:
-            async with asyncio.timeout(self._options.stall_timeout_s):
-                block = await anext(blocks, None)
-            if block is None:
-                return
-            if block:
-                yield block
 
     def _client(self, url: str) -> httpx2.AsyncClient:
         """One client a scheme: loading the trusted certificates takes 50 ms, which plain HTTP need not pay."""
@@ -319,6 +306,41 @@ class HttpSource:
 
     def _ssl_context(self) -> ssl.SSLContext:
         return self._context
+
+
+async def _read_small(
+    url: str,
+    response: Any,  # noqa: ANN401  # injected clients have no type
+    stall_timeout_s: float,
+    limit_bytes: int | None = None,
+) -> bytes:
+    refuse_status(url, response.status_code, response.headers)
+    limit_bytes = limit_bytes or MAX_DOCUMENT_BYTES
+    parts: list[bytes] = []
+    size = whole_number(response.headers.get("content-length", "")) or 0
+    if size <= limit_bytes:
+        size = 0
+        async with contextlib.aclosing(_unstalled(response.aiter_bytes(), stall_timeout_s)) as blocks:
+            async for block in blocks:
+                size += len(block)
+                if size > limit_bytes:
+                    break
+                parts.append(block)
+    if size > limit_bytes:
+        shown = shown_url(url)
+        raise RegistryError(f"{shown} is larger than {limit_bytes} bytes.", subject=shown)
+    return b"".join(parts)
+
+
+async def _unstalled(blocks: AsyncIterator[bytes], stall_timeout_s: float) -> AsyncGenerator[bytes]:
+    """The blocks, or `TimeoutError` when none comes for too long (injected clients may wait for ever)."""
+    while True:
+        async with asyncio.timeout(stall_timeout_s):
+            block = await anext(blocks, None)
+        if block is None:
+            return
+        if block:
+            yield block
 
 
 def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
