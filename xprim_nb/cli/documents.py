@@ -63,6 +63,8 @@ def plain(value: object) -> Any:  # noqa: ANN401  # JSON
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, Path):
         return os.fspath(value)
+    if hasattr(value, "_asdict"):  # a NamedTuple
+        return plain(value._asdict())
     if isinstance(value, Mapping):
         return {str(key): plain(each) for key, each in value.items()}
     if hasattr(value, "model_dump"):
