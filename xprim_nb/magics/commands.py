@@ -16,7 +16,6 @@ from xprim_nb.magics import settings, tables, waiting
 from xprim_nb.magics.naming import named, versioned
 
 if TYPE_CHECKING:
-
     from xprim_nb._bridge import Handle
     from xprim_nb.cache.values import InstalledModel, Pulled, PullPlan, RemoteDetail, Removed, UpdateCheck
     from xprim_nb.config import Config

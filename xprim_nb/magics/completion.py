@@ -18,7 +18,6 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMa
 
 from xprim_nb.errors import XprimError
 from xprim_nb.magics import parsing
-from xprim_nb.magics.options import MODEL
 from xprim_nb.magics.settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ class Completer:
             return [(name, "place") for name in ("hf", "ollama")]
         if before[-1] == "--schedule":
             return [(name, "schedule") for name in ("daily", "weekly", "monthly", "never")]
-        if command not in MODEL or len(named) > 1:
+        if not parsing.takes_model(command) or len(named) > 1:
             return []
         refs = self._known(command, before)
         if named:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import importlib
 import shlex
 from collections.abc import Iterable
 from functools import cache
@@ -14,9 +15,16 @@ from typing import NoReturn
 
 from IPython.core.error import UsageError
 
-from xprim_nb.magics.options import MODEL, OPTIONS
-
-__all__ = ["COMMANDS", "HelpShownError", "help_text", "options_of", "parse", "split", "suggestion"]
+__all__ = [
+    "COMMANDS",
+    "HelpShownError",
+    "help_text",
+    "options_of",
+    "parse",
+    "split",
+    "suggestion",
+    "takes_model",
+]
 
 COMMANDS = {
     "models": "List installed models, or what the registry has.",
@@ -91,6 +99,11 @@ def parse(words: list[str]) -> argparse.Namespace:
     return _parser(command).parse_args(rest, argparse.Namespace(command=command))
 
 
+def takes_model(command: str) -> bool:
+    """True when a command is, or may be, about one model."""
+    return command in importlib.import_module("xprim_nb.magics.options").MODEL
+
+
 def help_text(command: str | None = None) -> str:
     """What `%xprim help` shows.
 
@@ -132,10 +145,12 @@ def options_of(command: str) -> dict[str, str]:
 @cache
 def _parser(command: str) -> argparse.ArgumentParser:
     parser = _Parser(prog=f"%xprim {command}", description=COMMANDS[command], allow_abbrev=False)
-    if command in MODEL:
-        optional = "?" if MODEL[command] == "optional" else None
+    # Loaded with the first line: `%load_ext` shall cost next to nothing.
+    options = importlib.import_module("xprim_nb.magics.options")
+    if command in options.MODEL:
+        optional = "?" if options.MODEL[command] == "optional" else None
         parser.add_argument("ref", metavar="REF", nargs=optional, help="group/model, group/model@version")
         parser.add_argument("version", metavar="VERSION", nargs="?", help="the version, where REF has none")
-    for add in OPTIONS.get(command, ()):
+    for add in options.OPTIONS.get(command, ()):
         add(parser)
     return parser

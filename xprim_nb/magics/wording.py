@@ -14,11 +14,12 @@ _CACHE = (
     "status|validate|repair|refresh|rollback|cleanup|free|pin|unpin|why|adopt|archive|restore|backups|pins|"
     "archived|adopted"
 )
+# As text: they are compiled with the first sentence, not with the extension.
 _IN_NOTEBOOKS = (
-    (re.compile(r"`xprim models list"), "`%xprim models"),
-    (re.compile(rf"`xprim (?:models )?({_MODELS}|config)\b"), r"`%xprim \1"),
-    (re.compile(rf"`xprim cache ({_CACHE})(?=[ `])"), r"`%xprim \1"),
-    (re.compile(r"`xprim maintain\b"), "`%xprim maintain"),
+    (r"`xprim models list", "`%xprim models"),
+    (rf"`xprim (?:models )?({_MODELS}|config)\b", r"`%xprim \1"),
+    (rf"`xprim cache ({_CACHE})(?=[ `])", r"`%xprim \1"),
+    (r"`xprim maintain\b", "`%xprim maintain"),
 )
 
 
@@ -29,5 +30,5 @@ def in_notebook(text: str) -> str:
     'Run `%xprim repair demo/tiny v1`.'
     """
     for pattern, replacement in _IN_NOTEBOOKS:
-        text = pattern.sub(replacement, text)
+        text = re.sub(pattern, replacement, text)
     return text
