@@ -145,27 +145,18 @@ class Store:
 
         self._change(drop)
 
-    def rows(self) -> Iterator[tuple[str, str, str, Document]]:
-        """Group, model, version and entry of everything that is listed, as it is listed. Nothing is checked.
+    def document(self) -> tuple[Document, bool]:
+        """`registry.json` as it is: group → model → version → entry, nothing in it checked; and whether it is damaged.
 
         Raises:
-            StorageError: `registry.json` cannot be read.
+            StorageError: It cannot be read.
         """
-        for group, models in self._read().items():
-            for model, versions in models.items() if isinstance(models, dict) else ():
-                for version, entry in versions.items() if isinstance(versions, dict) else ():
-                    if isinstance(entry, dict):
-                        yield group, model, version, entry
+        found = self._parsed()
+        return (self._read(), True) if found is None else (found, False)
 
     def is_damaged(self) -> bool:
         """True when `registry.json` is there and cannot be understood."""
-        try:
-            raw = self._layout.registry_file.read_bytes()
-            return bool(raw.strip()) and not isinstance(orjson.loads(raw), dict | None)
-        except orjson.JSONDecodeError:
-            return True
-        except OSError:
-            return False
+        return self._parsed() is None
 
     def mend(self) -> None:
         """Write `registry.json` anew if it is damaged; the damaged file is set aside.
@@ -202,7 +193,8 @@ class Store:
         finally:
             lock.release()
 
-    def _read(self, *, setting_aside: bool = False) -> Document:
+    def _parsed(self) -> Document | None:
+        """What `registry.json` says; None when it is damaged."""
         path = self._layout.registry_file
         with storage_errors(path, "reading"):
             try:
@@ -217,6 +209,13 @@ class Store:
                 return document
         except orjson.JSONDecodeError:
             _log.debug("registry.json does not parse", extra={"path": str(path)})
+        return None
+
+    def _read(self, *, setting_aside: bool = False) -> Document:
+        document = self._parsed()
+        if document is not None:
+            return document
+        path = self._layout.registry_file
         rebuilt = self._rebuild()
         _log.warning(
             "registry.json is damaged; %d models were found again in their directories",

@@ -118,22 +118,16 @@ class Examiner:
             )
         findings = [*problems, *([problem] if problem else []), *found.findings]
         facts, notes = self._facts(model, manifest, found, findings, answer, now)
-        judgement = judge(facts, policy)
-        report = ValidationReport(
-            model_id=str(ref),
-            validation_timestamp=now,
-            overall_status=judgement.overall_status,
-            checks=judgement.checks,
-            recommendations=judgement.recommendation,
-            depth=depth,
-            manifest_hash=model.manifest_hash,
-            findings=tuple(findings),
-            notes=tuple(notes),
-            bytes_hashed=found.bytes_hashed,
-            seconds=time.monotonic() - began,
-            verdict=judgement.verdict,
+        report = _report(facts, policy, now, tuple(notes))
+        report = report.model_copy(
+            update={
+                "depth": depth,
+                "manifest_hash": model.manifest_hash,
+                "bytes_hashed": found.bytes_hashed,
+                "seconds": time.monotonic() - began,
+            }
         )
-        return Examined(model, manifest, found, report, recorded.token, judgement.rule == 8 and not findings)
+        return Examined(model, manifest, found, report, recorded.token, _is_plain(report))
 
     def token_of(self, ref: ModelRef) -> str:
         """Which installation of a version lies in its place now; empty when none of ours does."""
@@ -310,6 +304,26 @@ def damaged_digests(
         if damage and finding.path in numbers and finding.path not in held:
             indices |= set(chunks_of(manifest, numbers[finding.path])) & set(wrong)
     return list(dict.fromkeys(Digest(manifest.chunks[index]) for index in sorted(indices)))
+
+
+def _report(facts: Facts, policy: HealthPolicy, now: datetime, notes: tuple[str, ...]) -> ValidationReport:
+    judgement = judge(facts, policy)
+    return ValidationReport(
+        model_id=facts.ref,
+        validation_timestamp=now,
+        overall_status=judgement.overall_status,
+        checks=judgement.checks,
+        recommendations=judgement.recommendation,
+        findings=facts.findings,
+        notes=notes,
+        verdict=judgement.verdict,
+    )
+
+
+def _is_plain(report: ValidationReport) -> bool:
+    """True when the report says nothing but that all is well."""
+    told = report.findings or report.notes or report.recommendations.action != "none"
+    return report.overall_status == "healthy" and not told
 
 
 def _listing(sentence: str) -> FileFinding:

@@ -12,13 +12,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from xprim_nb._text import format_bytes, format_seconds
 from xprim_nb.cache.health.report import Recommendation, ValidationReport
-from xprim_nb.cache.health.verdicts import Verdict, Verdicts
+from xprim_nb.cache.health.verdicts import Verdicts
 from xprim_nb.cache.store import Store
 from xprim_nb.errors import NotInstalledError
 from xprim_nb.refs import ModelRef
@@ -30,6 +31,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Recommendations in the order in which somebody should act.
 _ORDER = {"critical": 0, "high": 1, "medium": 2, "low": 3}
 _MOST_RECOMMENDATIONS = 20  # the rows have the rest
+_DAMAGED = "registry.json is damaged; this was read from the models' directories."
 
 
 class StatusRow(NamedTuple):
@@ -40,7 +42,7 @@ class StatusRow(NamedTuple):
         size_bytes: Of its files.
         status: `healthy`, `degraded` or `failed`, as of `checked_at`.
         depth: `quick`, `full`, or `install`: every byte was verified when it was installed, and nothing since.
-        checked_at: When the verdict was reached, in seconds since the epoch.
+        checked: When the verdict was reached: in seconds since the epoch, or as `registry.json` gives it.
         action: What was recommended.
         priority: How soon.
         manifest_hash: Which manifest is installed.
@@ -51,11 +53,16 @@ class StatusRow(NamedTuple):
     size_bytes: int
     status: str
     depth: str
-    checked_at: float
+    checked: float | str
     action: str
     priority: str
     manifest_hash: str
     report: str = ""
+
+    @property
+    def checked_at(self) -> float:
+        """When the verdict was reached, in seconds since the epoch."""
+        return self.checked if isinstance(self.checked, int | float) else _seconds(self.checked)
 
     def age_s(self, now: float | None = None) -> float:
         """Seconds since the verdict."""
@@ -208,50 +215,42 @@ def status_of(store: Store, verdicts: Verdicts, contact: Contact, ref: ModelRef 
         NotInstalledError: `ref` is given, and not listed.
         StorageError: `registry.json` cannot be read.
     """
-    known = verdicts.all()
-    wanted = "" if ref is None else str(ref) if ref.version else f"{ref} "
-    rows, counts, total = [], Counter[str](), 0
-    for group, model, version, entry in store.rows():
-        name = f"{group}/{model} {version}"
-        if not name.startswith(wanted) or (ref is not None and ref.version and name != wanted):
+    known, rows = verdicts.all(), list[StatusRow]()
+    document, is_damaged = store.document()
+    for group, models in document.items():
+        if not isinstance(models, dict) or (ref is not None and group != ref.group):
             continue
-        row = _row(name, entry, known.get(name))
-        if row is not None:
-            rows.append(row)
-            counts[row.status] += 1
-            total += row.size_bytes
+        for model, versions in models.items():
+            if not isinstance(versions, dict) or (ref is not None and model != ref.model):
+                continue
+            for version, entry in versions.items():
+                name = f"{group}/{model} {version}"
+                if ref is None or not ref.version or version == ref.version:
+                    rows.append(_row(name, entry, known.get(name)))
     if ref is not None and not rows:
         raise NotInstalledError(f"{ref} is not installed.", subject=str(ref))
-    notes: tuple[str, ...] = ()
-    if store.is_damaged():
-        notes = (
-            "registry.json is damaged; this was read from the models' directories. The next change mends it.",
-        )
-    return CacheStatus(tuple(rows), time.time(), contact, notes, dict(counts), total)
-
-
-def _row(name: str, entry: Mapping[str, Any], verdict: Verdict | None) -> StatusRow | None:
-    try:
-        digest, size, installed = entry["manifest_hash"], entry["total_size"], _seconds(entry["installed_at"])
-    except (KeyError, TypeError, ValueError):
-        size = entry.get("total_size")
-        size = size if isinstance(size, int) else 0
-        return StatusRow(name, size, "failed", "install", 0.0, "rebuild", "high", "")
-    if verdict is None or verdict.manifest_hash != digest or verdict.checked_at < installed:
-        return StatusRow(name, size, "healthy", "install", installed, "none", "low", digest)
-    return StatusRow(
-        name,
-        size,
-        verdict.status,
-        verdict.depth,
-        verdict.checked_at,
-        verdict.action,
-        verdict.priority,
-        digest,
-        verdict.report,
+    said = [f"{_DAMAGED} Run `xprim cache repair {rows[0].ref}`."] if rows and is_damaged else []
+    counts = Counter(row[2] for row in rows)
+    return CacheStatus(
+        tuple(rows), time.time(), contact, tuple(said), dict(counts), sum(row[1] for row in rows)
     )
 
 
+def _row(name: str, entry: Any, verdict: Sequence[Any] | None) -> StatusRow:  # noqa: ANN401  # as it was stored
+    try:
+        digest, size, installed = entry["manifest_hash"], entry["total_size"], entry["installed_at"]
+        if verdict is None or verdict[1] != digest or verdict[4] < _seconds(installed):
+            return StatusRow(name, size, "healthy", "install", installed, "none", "low", digest)
+    except (KeyError, TypeError, ValueError):
+        size = entry.get("total_size") if isinstance(entry, dict) else None
+        return StatusRow(
+            name, size if isinstance(size, int) else 0, "failed", "install", 0.0, "rebuild", "high", ""
+        )
+    _, _, status, depth, checked_at, action, priority, report = verdict
+    return StatusRow(name, size, status, depth, checked_at, action, priority, digest, report)
+
+
+@lru_cache(maxsize=1 << 15)  # thousands of times, the same ones in every call
 def _seconds(text: str) -> float:
     when = datetime.fromisoformat(text)
     return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()

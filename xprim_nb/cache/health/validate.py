@@ -67,9 +67,11 @@ class Validator:
             StorageError: The disk cannot be read.
         """
         answer = await self._client.cached_index()
-        return await stoppable(
+        report = await stoppable(
             functools.partial(self._validate, ref, depth, answer, policy or HealthPolicy(), (1, 0))
         )
+        await settled(self._remember, str(ref), depth, [report])
+        return report
 
     async def validate_all(
         self, depth: Depth = "quick", policy: HealthPolicy | None = None
@@ -88,7 +90,21 @@ class Validator:
                 reports.append(await stoppable(functools.partial(self._validate, model.ref, *rest)))
             except NotInstalledError:  # removed meanwhile
                 continue
+        await settled(self._remember, "", depth, reports)
         return reports
+
+    def _remember(self, ref: str, depth: Depth, reports: list[ValidationReport]) -> None:
+        """One line in the history, however many models were looked at."""
+        self._verdicts.remember(
+            "validate",
+            ref,
+            depth=depth,
+            models=len(reports),
+            failed=[report.model_id for report in reports if report.overall_status == "failed"],
+            degraded=sum(report.overall_status == "degraded" for report in reports),
+            bytes_hashed=sum(report.bytes_hashed for report in reports),
+            seconds=round(sum(report.seconds for report in reports), 3),
+        )
 
     def look(
         self,
@@ -132,14 +148,6 @@ class Validator:
         found = self.look(ref, depth, answer, policy, told=teller, stop=stop)
         report = found.report
         teller.finish(report.bytes_hashed)
-        self._verdicts.remember(
-            "validate",
-            str(ref),
-            status=report.overall_status,
-            depth=depth,
-            bytes_hashed=report.bytes_hashed,
-            seconds=round(report.seconds, 3),
-        )
         if report.overall_status == "failed":
             self._events.publish(CorruptionFound(ref, report.verdict, report.recommendations.details))
         return report
