@@ -8,6 +8,7 @@ Source: spec 1 §Disk layout; faults G17 and G18 of the original.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import time
@@ -151,12 +152,18 @@ class Store:
         Raises:
             StorageError: It cannot be read.
         """
-        found = self._parsed()
-        return (self._read(), True) if found is None else (found, False)
-
-    def is_damaged(self) -> bool:
-        """True when `registry.json` is there and cannot be understood."""
-        return self._parsed() is None
+        path = self._layout.registry_file
+        with storage_errors(path, "reading"):
+            try:
+                raw = path.read_bytes()
+            except FileNotFoundError:
+                return {}, False
+        with contextlib.suppress(orjson.JSONDecodeError):
+            found = orjson.loads(raw)
+            if isinstance(found, dict | None):
+                return found or {}, False
+        rebuilt = self._read()
+        return rebuilt, bool(rebuilt or raw.strip())
 
     def mend(self) -> None:
         """Write `registry.json` anew if it is damaged; the damaged file is set aside.
@@ -164,7 +171,7 @@ class Store:
         Raises:
             StorageError: The file cannot be written.
         """
-        if self.is_damaged():
+        if self.document()[1]:
             self._change(lambda document: None)
 
     def manifest_of(self, model: InstalledModel) -> VerifiedManifest:
@@ -193,8 +200,7 @@ class Store:
         finally:
             lock.release()
 
-    def _parsed(self) -> Document | None:
-        """What `registry.json` says; None when it is damaged."""
+    def _read(self, *, setting_aside: bool = False) -> Document:
         path = self._layout.registry_file
         with storage_errors(path, "reading"):
             try:
@@ -209,13 +215,6 @@ class Store:
                 return document
         except orjson.JSONDecodeError:
             _log.debug("registry.json does not parse", extra={"path": str(path)})
-        return None
-
-    def _read(self, *, setting_aside: bool = False) -> Document:
-        document = self._parsed()
-        if document is not None:
-            return document
-        path = self._layout.registry_file
         rebuilt = self._rebuild()
         _log.warning(
             "registry.json is damaged; %d models were found again in their directories",

@@ -159,7 +159,7 @@ class Examiner:
             StorageError: `registry.json` cannot be read.
         """
         problems = []
-        if self._store.is_damaged():
+        if self._store.document()[1]:
             problems.append(_listing("is damaged: it was read from the models' own directories."))
         try:
             return self._store.get_entry(ref), problems
