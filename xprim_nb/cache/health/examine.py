@@ -105,7 +105,7 @@ class Examiner:
         manifest, problem = self._manifest(model)
         found, recorded = Inspection(), recorded_in(self._layout, model.path)
         if manifest is not None:
-            checked = self._verdicts.files(ref, model.manifest_hash) if depth == "quick" else {}
+            checked = self._verdicts.files(ref, model.manifest_hash)
             found = inspect_files(
                 self._layout,
                 model.path,

@@ -101,9 +101,9 @@ class Groundwork:
             make_dirs(path.parent)
         write_atomic(path, manifest.raw)
 
-    def let_read(self, work: RepairWork, found: Examined) -> bool:
-        """True when something can be read now that could not."""
-        changed = False
+    def let_read(self, work: RepairWork, found: Examined) -> list[str]:
+        """The files that can be read now and could not."""
+        changed = []
         for finding in found.report.findings:
             if finding.status == "unreadable":
                 try:
@@ -112,5 +112,5 @@ class Groundwork:
                     work.issues.append(f"{finding.path} cannot be read: {error.message}")
                     continue
                 work.actions.append(f"{finding.path} can be read again.")
-                changed = True
+                changed.append(finding.path)
         return changed

@@ -28,8 +28,10 @@ from xprim_nb._threads import settled
 from xprim_nb.cache.chunkindex import ChunkIndex
 from xprim_nb.cache.gather import Gatherer
 from xprim_nb.cache.health.examine import Examined, Examiner
+from xprim_nb.cache.health.findings import look_at
 from xprim_nb.cache.health.groundwork import Groundwork, RepairWork
 from xprim_nb.cache.health.hashing import stoppable
+from xprim_nb.cache.health.inspect import CheckedFile
 from xprim_nb.cache.health.mending import Mending, begin_mending, end_mending
 from xprim_nb.cache.health.planning import action_of, left_alone, plan_of, to_mend
 from xprim_nb.cache.health.repaired import Repaired, RepairPlan, receipt_sentence
@@ -165,8 +167,11 @@ class Repairer:
         await settled(self._groundwork.put_back_name, work)
         await self._groundwork.put_back_manifest(work)  # 2
         found = await self._look(ref, answer)
-        if await settled(self._groundwork.let_read, work, found):
+        readable = await settled(self._groundwork.let_read, work, found)
+        if readable:
             found = await self._look(ref, answer)  # 3
+            wrong = {each.path for each in found.report.findings}
+            await settled(self._settle, found, [path for path in readable if path not in wrong])
         if found.manifest is None:
             work.issues += [str(each) for each in found.report.damaged]
         else:
@@ -203,6 +208,15 @@ class Repairer:
             validation_report=last.report,
         )
 
+    def _settle(self, found: Examined, paths: list[str]) -> None:
+        """These files were found right as they look now."""
+        if paths:
+            settle_receipt(self._layout, found.model.path, paths)
+            looks = {path: look_at(found.model.path, path, {}).identity for path in paths}
+            now = time.time()
+            files = {path: CheckedFile(look, now, None) for path, look in looks.items()}
+            self._verdicts.record_files(found.model.ref, found.model.manifest_hash, files)
+
     # --- 4 and 5: files ---------------------------------------------------------------------------
 
     async def _mend_files(
@@ -222,8 +236,7 @@ class Repairer:
         local = await settled(self._prepare, mending, chosen, found, work)
         await self._fetch(mending, chosen, local, work)
         done = await settled(self._put_in_place, mending, chosen, work)
-        if done:
-            await settled(settle_receipt, self._layout, found.model.path, done)
+        await settled(self._settle, found, done)
         if len(done) == len(chosen):
             await settled(end_mending, self._layout, work.ref)
 
@@ -289,14 +302,18 @@ class Repairer:
 
     def _put_in_place(self, mending: Mending, chosen: dict[int, FileFinding], work: RepairWork) -> list[str]:
         """Step 5 for every file that has all its chunks; the paths of those that are mended."""
-        done = []
-        for number, finding in sorted(chosen.items()):
-            path = mending.manifest.files[number].path
+        done, whole = [], []
+        # All before the first goes to its place: neighbours in one chunk are verified together.
+        for number in sorted(chosen):
             if mending.needed_for(number):
                 continue
-            if not mending.is_whole(number):
+            if mending.is_whole(number):
+                whole.append(number)
+            else:
+                path = mending.manifest.files[number].path
                 work.issues.append(f"{path}: what was written is not what the disk gives back.")
-                continue
+        for number in whole:
+            finding, path = chosen[number], mending.manifest.files[number].path
             keep_old = finding.status == "modified" or not finding.certain
             aside = put_in_place(mending.root, path, mending.tree / path, work.kept, keep_old=keep_old)
             work.aside = work.aside or aside
