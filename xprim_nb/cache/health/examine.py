@@ -80,6 +80,7 @@ class Examiner:
         answer: IndexAnswer | None,
         policy: HealthPolicy,
         *,
+        model: InstalledModel | None = None,
         suspects: Collection[int] = (),
         told: Callable[[int, int], None] | None = None,
         stop: threading.Event | None = None,
@@ -91,6 +92,7 @@ class Examiner:
             depth: How closely.
             answer: What the registry said when it was last asked; None when it never was.
             policy: What counts as old.
+            model: As `registry.json` lists it, where that was read already.
             suspects: Chunks to be hashed whatever was recorded.
             told: Called with the bytes hashed so far and those to be hashed.
             stop: Ends it when set.
@@ -101,7 +103,9 @@ class Examiner:
             StorageError: The disk cannot be read.
         """
         began, now = time.monotonic(), datetime.now(UTC)
-        model, problems = self.require(ref)
+        problems: list[FileFinding] = []
+        if model is None:
+            model, problems = self.require(ref)
         manifest, problem = self._manifest(model)
         found, recorded = Inspection(), recorded_in(self._layout, model.path)
         if manifest is not None:
