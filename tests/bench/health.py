@@ -90,6 +90,7 @@ def run_status(root: Path, models: int, rounds: int, python: str, hf_python: str
     base, cache = ensure_base(root, models), ensure_hf_cache(root, models)
     result = HealthResult("status", {"models": str(models), "rounds": str(rounds), "python": python})
     child = [python, "-m", "tests.bench.status_child", str(base)]
+    light = [python, "-m", "tests.bench.glance_child", str(base)]
     filled = root / f"installed-{models}.validated"
     if not filled.exists() or not (base / "state.sqlite").exists():
         if _child([*child, "fill"]).get("models") != models:
@@ -103,17 +104,19 @@ def run_status(root: Path, models: int, rounds: int, python: str, hf_python: str
         (f"{ours}, fresh process", f"{peer}, fresh process"): STATUS_FRESH,
     }
     for _ in range(rounds):
-        for name, argv, calls in ((ours, child, _CALLS), (peer, scan, 1)):
-            _measure(result, name, argv, calls, models)
+        _measure(result, ours, [*child, str(_CALLS)], [*light, "1"], models)
+        _measure(result, peer, [*scan, "1"], [*scan, "1"], models)
     return result
 
 
-def _measure(result: HealthResult, name: str, argv: Sequence[str], calls: int, models: int) -> None:
-    """One round of one case: the last of some calls in a process, and a whole process with one call."""
+def _measure(
+    result: HealthResult, name: str, several: Sequence[str], one: Sequence[str], models: int
+) -> None:
+    """One round of one case: the calls in one process, and a whole process with one call, imports included."""
     try:
-        answer = _child([*argv, str(calls)])
+        answer = _child(several)
         started_s = time.perf_counter()
-        again = _child([*argv, "1"])
+        again = _child(one)
         fresh_s = time.perf_counter() - started_s
     except RuntimeError as error:
         _skip(result, f"{name}: {error}")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
 import time
 
 import pytest
 from pytest_socket import disable_socket, enable_socket
 
+from xprim_nb.cache.health.glance import glance
 from xprim_nb.cache.health.report import ValidationReport
 from xprim_nb.cache.health.status import CacheStatus, Contact
 from xprim_nb.cache.store import Store
@@ -121,7 +125,7 @@ async def test_the_registry_is_not_asked_and_that_is_said(room: Room, server: Fa
 
 def test_a_password_is_not_told() -> None:
     """The contact line shows what it was given; the manager masks it."""
-    status = CacheStatus((), 10.0, Contact("https://ann:***@example.org", False, True, 4.0))
+    status = CacheStatus((), 10.0, {}, 0, Contact("https://ann:***@example.org", False, True, 4.0))
     assert status.contact_line == (
         "Online mode; https://ann:***@example.org last answered 6.0 s ago. It was not asked now."
     )
@@ -146,3 +150,51 @@ async def test_thousands_are_quick(room: Room) -> None:
         status = await manager.status()
         assert time.process_time() - began < 0.5
     assert status.total_models == 2000
+
+
+_GLANCE = """
+import json, sys
+from pathlib import Path
+from xprim_nb.cache.health.glance import glance
+from xprim_nb.config import Config
+found = glance(Config(registry_url=sys.argv[2], data_dir=Path(sys.argv[1])))
+print(json.dumps([found and [list(row) for row in found.rows], found and str(found), sorted(sys.modules)]))
+"""
+
+
+def _glance(room: Room) -> tuple[list[list[object]] | None, str, set[str]]:
+    arguments = [sys.executable, "-c", _GLANCE, str(room.base), room.url]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=25)
+    rows, text, modules = json.loads(done.stdout)
+    return rows, text, set(modules)
+
+
+async def test_a_glance_says_the_same_and_loads_next_to_nothing(room: Room, server: FaultyRegistry) -> None:
+    """A fresh process tells the rows of the manager's status without pydantic, httpx2, asyncio or filelock."""
+    room.publish({REF: FILES, _OTHER: {"x": blocks(1)}})
+    async with room.manager() as manager:
+        await manager.pull(REF)
+        await manager.pull(_OTHER)
+        flip_silently(room.dir(REF) / "w.bin", 1)
+        await manager.validate(REF, "full")
+        status = await manager.status()
+    server.forget_requests()
+    rows, text, modules = _glance(room)
+    assert rows == [list(row) for row in status.rows]
+    assert status.verdict.split(";")[0] in text
+    assert "last answered" in text
+    assert server.count() == 0
+    assert modules.isdisjoint({"pydantic", "httpx2", "asyncio", "filelock", "pandas", "ssl"})
+    assert "orjson" in modules
+
+
+def test_a_glance_at_nothing_or_at_damage(room: Room) -> None:
+    """No base is an empty cache, and is not created; a damaged list needs the whole room, and gets None."""
+    found = glance(room.config())
+    assert found is not None
+    assert (found.total_models, found.verdict) == (0, "Nothing is installed.")
+    assert not room.base.exists()
+    room.base.mkdir()
+    for raw in (b"{", b"[1]"):
+        (room.base / "registry.json").write_bytes(raw)
+        assert glance(room.config()) is None

@@ -59,19 +59,6 @@ class Verdicts:
     def __init__(self, state: State) -> None:
         self._state = state
 
-    def all(self) -> dict[str, tuple[str, str, str, str, float, str, str, str]]:
-        """Every verdict, by the model's name: that name, and then what a `Verdict` has. Plain rows: thousands are read."""
-
-        def read() -> dict[str, tuple[str, str, str, str, float, str, str, str]]:
-            with self._state.reading() as connection:
-                rows = connection.execute(
-                    "SELECT ref, manifest_hash, status, depth, checked_at, action, priority, report FROM verdicts"
-                )
-                return {row[0]: row for row in rows}
-
-        nothing: dict[str, tuple[str, str, str, str, float, str, str, str]] = {}
-        return self._state.guarded(read, nothing)
-
     def get(self, ref: ModelRef) -> Verdict | None:
         """The latest verdict on one model."""
 
