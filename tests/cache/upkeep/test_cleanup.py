@@ -122,7 +122,7 @@ def test_nothing_guarded_is_ever_taken(facts: CacheFacts, policy: CleanupPolicy,
     left = [each for each in facts.models if each.path not in removed]
     for candidate in plan.candidates:
         holding = by_path[candidate.path]
-        assert not (holding.pinned or holding.leases or holding.busy or holding.changed)
+        assert not any((holding.pinned, holding.leases, holding.busy, holding.changed))
         assert holding.kind not in ("kept", "bundle")
         assert holding.kind != "backup" or holding.superseded
         idle = policy.partial_idle_hours if holding.kind in ("partial", "leftover") else policy.min_age_hours
