@@ -277,3 +277,29 @@ async def test_programs_are_adopted_by_name(room: Room, monkeypatch: pytest.Monk
         assert (await manager.adopt("ollama")).place.kind == "ollama"
         assert len(await manager.adopted()) == 2
         assert await manager.forget_adopted("hf") == [str(room.root / "hub")]
+
+
+async def test_a_repair_reads_adopted_files_and_archives_offline(room: Room) -> None:
+    """With sockets blocked, one damaged chunk comes from an adopted cache, another from an archive."""
+    archived, shared = "group/c v1", {"w.bin": blocks(1, 2, 3)}
+    room.publish({_A: _FILES, _B: shared, archived: {**shared, "more": b"x"}}, file_hashes=True)
+    hub = room.root / "hub"
+    make_hf_cache(hub, "org/name", _FILES)
+    async with room.manager() as manager:
+        for ref in (_A, _B, archived):
+            await manager.pull(ref)
+        await manager.archive(archived)
+        await manager.adopt(hub)
+    for ref, path in ((_A, "model.safetensors"), (_B, "w.bin")):
+        place = room.dir(ref) / path
+        facts = place.stat()
+        _lie(place)
+        os.utime(place, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    pytest_socket.disable_socket()
+    try:
+        async with room.manager(offline=True, registry_url="https://nowhere.example.org") as manager:
+            repaired = [await manager.repair(ref) for ref in (_A, _B)]
+    finally:
+        pytest_socket.enable_socket()
+    assert [each.chunks_network for each in repaired] == [0, 0]
+    require_sound(room.base, {_A: _FILES, _B: shared})
