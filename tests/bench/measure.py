@@ -64,7 +64,9 @@ def run(command: Command, work: Path, *, timeout_s: float, self_measured: bool =
     result, own, log = work / "result.json", work / "own.json", work / "log.txt"
     own.unlink(missing_ok=True)
     argv = [sys.executable, "-I", "-S", str(LAUNCHER), str(result), *command.argv]
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("XPRIM_", "HF_"))}
+    # Without bytecode each start would compile our own modules again, and not those that a package manager compiled.
+    ours = ("XPRIM_", "HF_", "PYTHONDONTWRITEBYTECODE")
+    env = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     env |= {**command.env, "XPRIM_BENCH_SAMPLE": str(own)}
     with (
         log.open("wb") as out,
