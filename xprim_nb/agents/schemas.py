@@ -28,7 +28,7 @@ class Tool:
 
     Attributes:
         name: The seed's.
-        type: The operation it is.
+        operation: Which one it is.
         description: What it does, for the model that chooses.
         payload: What it takes.
         result: What it gives.
@@ -36,7 +36,7 @@ class Tool:
     """
 
     name: str
-    type: OperationType
+    operation: OperationType
     description: str
     payload: type[BaseModel]
     result: type[BaseModel]
@@ -153,13 +153,13 @@ def input_schema(tool: Tool | None) -> dict[str, Any]:
     """What a tool takes; the dispatcher when None."""
     if tool is not None:
         return _inlined(tool.payload.model_json_schema(mode="validation"))
-    payloads = [{"title": each.type, **_inlined(each.payload.model_json_schema())} for each in TOOLS]
+    payloads = [{"title": each.operation, **_inlined(each.payload.model_json_schema())} for each in TOOLS]
     return {
         "type": "object",
         "additionalProperties": False,
         "required": ["type"],
         "properties": {
-            "type": {"enum": [each.type for each in TOOLS], "description": "Which operation."},
+            "type": {"enum": [each.operation for each in TOOLS], "description": "Which operation."},
             "payload": {"description": "What the operation takes.", "anyOf": [*payloads, {"type": "null"}]},
         },
     }
