@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from pydantic import BaseModel
+from xprim_nb.cache.upkeep.cleanup import CleanupPolicy
 
 from xprim_nb._files import PathLock
 from xprim_nb.cache.health.report import ValidationReport
@@ -33,12 +33,6 @@ def _report(name: str, status: str = "healthy") -> ValidationReport:
     return ValidationReport.model_validate(
         {"model_id": name, "validation_timestamp": _T0, "overall_status": status}
     )
-
-
-class _Policy(BaseModel):
-    """As much of a `CleanupPolicy` as maintenance reads."""
-
-    deduplication_enabled: bool = False
 
 
 @dataclass
@@ -153,7 +147,7 @@ async def test_the_order_is_the_specs(bench: Bench) -> None:
     """Health check, then clean-up, then optimisation, then the record; nothing is mended that is whole."""
     bench.steward.states = {"demo/a v1": "healthy", "demo/b v1": "degraded"}
     bench.steward.bundle_states = {"demo/a": "healthy"}
-    report = await bench.maintainer.run(_Policy(deduplication_enabled=True))
+    report = await bench.maintainer.run(CleanupPolicy(deduplication_enabled=True))
     assert bench.steward.calls == [
         "scrub 60",
         "validate_all quick",
@@ -171,7 +165,7 @@ async def test_the_order_is_the_specs(bench: Bench) -> None:
 
 async def test_without_the_wish_nothing_is_shared(bench: Bench) -> None:
     """Deduplication happens only where the policy asks for it."""
-    await bench.maintainer.run(_Policy())
+    await bench.maintainer.run(CleanupPolicy())
     await bench.maintainer.run()
     assert "dedupe" not in bench.steward.calls
 
@@ -242,7 +236,7 @@ async def test_damaged_bundles_are_repaired_or_told(bench: Bench) -> None:
 async def test_a_step_that_fails_does_not_stop_the_others(bench: Bench, verb: str) -> None:
     """A full disk in one step is a sentence in the report; every other step is still taken."""
     bench.steward.fails[verb] = StorageError("the disk is full")
-    report = await bench.maintainer.run(_Policy(deduplication_enabled=True))
+    report = await bench.maintainer.run(CleanupPolicy(deduplication_enabled=True))
     assert (report.ran, report.success) == (True, False)
     assert len(report.problems) == 1
     assert "the disk is full" in report.problems[0]
@@ -314,7 +308,7 @@ async def test_a_schedule_set_during_a_run_stays(bench: Bench) -> None:
 async def test_the_plan_mends_nothing(bench: Bench) -> None:
     """A plan looks and tells; it repairs, removes and records nothing."""
     bench.steward.states = {"demo/a v1": "failed", "demo/b v1": "healthy"}
-    plan = await bench.maintainer.plan(_Policy(deduplication_enabled=True), schedule="daily")
+    plan = await bench.maintainer.plan(CleanupPolicy(deduplication_enabled=True), schedule="daily")
     assert (plan.is_due, plan.models, plan.to_repair, plan.freed_bytes) == (True, 2, ("demo/a v1",), 10)
     assert "demo/a v1" in str(plan)
     assert bench.steward.calls == ["validate_all quick", "list_bundles", "plan_cleanup"]

@@ -48,12 +48,15 @@ async def test_validate_and_repair(room: Room, fits: Fits) -> None:
         await manager.pull("demo/tiny v1")
         path = room.dir("demo/tiny v1") / "model.bin"
         path.unlink()
-        call = {"type": "validate", "payload": {"model_id": "demo/tiny v1", "depth": "full"}}
+        call: dict[str, Any] = {
+            "type": "validate",
+            "payload": {"model_id": "demo/tiny v1", "depth": "full"},
+        }
         broken = fits("manage_cache", await manage_cache(manager, call))
         assert broken["result"]["overall_status"] == "failed"
         assert broken["result"]["checks"]["file_integrity"]["missing_files"] == ["model.bin"]
         assert broken["validation_report"] == broken["result"]
-        repair = {"type": "repair", "payload": {"model_id": "demo/tiny v1"}}
+        repair: dict[str, Any] = {"type": "repair", "payload": {"model_id": "demo/tiny v1"}}
         mended = fits("manage_cache", await manage_cache(manager, repair))
         assert (mended["result"]["success"], mended["result"]["remaining_issues"]) == (True, [])
         assert path.is_file()
