@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -13,15 +12,15 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from xprim_nb.cache.upkeep.cleanup import CleanupPolicy
 
 from xprim_nb._files import PathLock
 from xprim_nb.cache.health.report import ValidationReport
+from xprim_nb.cache.upkeep.cleanup import CleanupPolicy
 from xprim_nb.config import Config
 from xprim_nb.errors import ConfigError, NetworkError, NotInstalledError, StorageError
 from xprim_nb.events import CorruptionFound, Event, EventHub
 from xprim_nb.manager import Manager
-from xprim_nb.manager.due import MaintenanceRecord, Schedule, next_due, read_record, write_record
+from xprim_nb.manager.due import MaintenanceRecord, write_record
 from xprim_nb.manager.maintaining import Maintainer
 from xprim_nb.manager.steward import MaintenanceReport
 
@@ -313,36 +312,6 @@ async def test_the_plan_mends_nothing(bench: Bench) -> None:
     assert "demo/a v1" in str(plan)
     assert bench.steward.calls == ["validate_all quick", "list_bundles", "plan_cleanup"]
     assert not bench.maintainer.record_file.exists()
-
-
-@pytest.mark.parametrize(
-    ("schedule", "last", "due"),
-    [
-        ("daily", datetime(2026, 2, 28, 3, tzinfo=UTC), datetime(2026, 3, 1, 2, tzinfo=UTC)),
-        ("weekly", datetime(2026, 2, 28, 3, tzinfo=UTC), datetime(2026, 3, 7, 2, tzinfo=UTC)),
-        ("monthly", datetime(2026, 1, 31, 3, tzinfo=UTC), datetime(2026, 2, 28, 2, tzinfo=UTC)),
-        ("monthly", datetime(2025, 12, 31, 3, tzinfo=UTC), datetime(2026, 1, 31, 2, tzinfo=UTC)),
-        ("daily", datetime(2031, 1, 1, tzinfo=UTC), _T0),  # the clock was put back
-    ],
-)
-def test_due_times(schedule: Schedule, last: datetime, due: datetime) -> None:
-    """A day, a week and a month after the last run, an hour early; at once when that lies in the future."""
-    record = MaintenanceRecord(schedule=schedule, begun_at=last, last_begun_at=last, ended_at=last)
-    assert next_due(record, _T0) == due
-
-
-def test_a_damaged_record_is_none(tmp_path: Path) -> None:
-    """A torn record costs a run too many, nothing else; one of a newer program is left alone."""
-    path = tmp_path / "maintenance.json"
-    assert read_record(path) == MaintenanceRecord()
-    for raw in (b"", b"{", b"[]", b'{"schedule": "hourly"}'):
-        path.write_bytes(raw)
-        assert read_record(path) == MaintenanceRecord()
-    path.write_text(json.dumps({"schedule": "daily"}))
-    assert read_record(path).schedule == "daily"
-    path.write_text(json.dumps({"schema_version": 2}))
-    with pytest.raises(ConfigError, match="schema version 2"):
-        read_record(path)
 
 
 class _Ticks:

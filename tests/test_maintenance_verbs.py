@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from xprim_nb.cache.renewal.strategy import UpdateStrategy
-from xprim_nb.cache.upkeep.cleanup import CleanupPolicy
 
 from xprim_nb import connect
+from xprim_nb.cache.renewal.strategy import UpdateStrategy
+from xprim_nb.cache.upkeep.cleanup import CleanupPolicy
 from xprim_nb.events import CorruptionFound, Event
 from xprim_nb.manager.steward import Steward
 
