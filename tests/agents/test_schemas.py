@@ -57,6 +57,14 @@ def test_results_have_the_seeds_keys(name: str) -> None:
     result, error = tool["output_schema"]["anyOf"]
     assert set(result["properties"]) == set(result["required"]) == _RESULTS[name]
     assert result["additionalProperties"] is False
+    if name == "validate_cache_integrity":
+        checks = result["properties"]["checks"]
+        assert set(checks["required"]) == {"file_integrity", "freshness", "completeness", "dependencies"}
+        freshness = checks["properties"]["freshness"]
+        assert set(freshness["required"]) == {"status", "age_days", "recommended_refresh"}
+    if name == "initialize_model_cache":
+        manifest = result["properties"]["manifest"]
+        assert set(manifest["properties"]) - set(manifest["required"]) == {"expiry_date"}
     assert set(error["properties"]) == {"error"}
 
 

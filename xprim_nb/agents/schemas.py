@@ -200,10 +200,16 @@ def _inlined(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _closed(schema: Any) -> Any:  # noqa: ANN401  # JSON
-    """The schema with every object of named properties closed, and all of them required but for nulls left out."""
+    """The schema of what we give: no key more, and every key there but for those that may be null, which are left out."""
     if isinstance(schema, Mapping):
         closed = {key: _closed(value) for key, value in schema.items()}
-        if closed.get("type") == "object" and "properties" in closed:
+        properties = closed.get("properties")
+        if closed.get("type") == "object" and isinstance(properties, Mapping):
             closed["additionalProperties"] = False
+            closed["required"] = [name for name, value in properties.items() if not _may_be_null(value)]
         return closed
     return [_closed(each) for each in schema] if isinstance(schema, list) else schema
+
+
+def _may_be_null(schema: Mapping[str, Any]) -> bool:
+    return any(each.get("type") == "null" for each in schema.get("anyOf", ()))
