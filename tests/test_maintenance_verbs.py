@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -12,7 +13,9 @@ from xprim_nb import connect
 from xprim_nb.cache.renewal.strategy import UpdateStrategy
 from xprim_nb.cache.upkeep.cleanup import CleanupPolicy
 from xprim_nb.events import CorruptionFound, Event
+from xprim_nb.manager import Manager
 from xprim_nb.manager.steward import Steward
+from xprim_nb.notify import Notice
 
 from .cache.rooms import Room, blocks
 
@@ -74,14 +77,15 @@ async def test_beyond_repair_comes_back_from_the_backup(room: Room) -> None:
         assert (room.dir("demo/a v1") / "model.bin").read_bytes() == blocks(1, 2, 3)
 
 
-async def test_what_cannot_be_mended_is_told(room: Room) -> None:
+async def test_what_cannot_be_mended_is_told(room: Room, tmp_path: Path) -> None:
     """Without a source and without a backup the damage is told, with the next step, and nothing is taken away."""
     heard: list[Event] = []
     async with room.manager() as manager:
         await manager.pull("demo/a v1")
     shutil.rmtree(room.made.root)
     _damage(room, "demo/a v1")
-    async with room.manager(offline=True) as manager:
+    lines, called = tmp_path / "notices.jsonl", list[Notice]()
+    async with Manager(room.config(offline=True), notify=[f"file:{lines}", called.append]) as manager:
         manager.events.subscribe(heard.append)
         report = await manager.maintain()
     assert [each.ref for each in report.unresolved] == ["demo/a v1"]
@@ -91,6 +95,9 @@ async def test_what_cannot_be_mended_is_told(room: Room) -> None:
     assert len(told) == 1
     assert "xprim cache repair demo/a v1" in told[0].next_step
     assert (room.dir("demo/a v1") / "model.bin").is_file()
+    written = [json.loads(line) for line in lines.read_text().splitlines()]
+    for steps in ([each["next_step"] for each in written], [each.next_step for each in called]):
+        assert told[0].next_step in steps, "the file and the callable hear it, with the next step"
 
 
 async def test_the_policy_is_followed(room: Room) -> None:
