@@ -1,4 +1,4 @@
-"""The door of the benchmarks: `python -m tests.bench pull …` and `python -m tests.bench list …`."""
+"""The door of the benchmarks: `python -m tests.bench pull …`, `… list …`, `… status …` and `… verify …`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from . import report
 from .cases import BUILDERS, PLAIN, TLS, default_hf_python
+from .health import HealthResult, run_status, run_verify
 from .listing import run_list
 from .pull import PullOptions, default_root, run_pull, say
 
@@ -40,7 +41,13 @@ def _parser() -> argparse.ArgumentParser:
     lists = verbs.add_parser("list", help="time list_installed() with many installed models")
     lists.add_argument("--models", type=int, default=10_000, help="installed models (default %(default)s)")
     lists.add_argument("--calls", type=int, default=9, help="calls in one process (default %(default)s)")
-    for verb in (pull, lists):
+    status = verbs.add_parser("status", help="time status() with many models beside scan_cache_dir")
+    status.add_argument("--models", type=int, default=10_000, help="installed models (default %(default)s)")
+    verify = verbs.add_parser("verify", help="time a full verification beside sha256sum and openssl")
+    verify.add_argument("--size-gib", type=float, default=2.0, help="size of the model (default %(default)s)")
+    for verb in (status, verify):
+        verb.add_argument("--rounds", type=int, default=5, help="of all cases, in turn (default %(default)s)")
+    for verb in (pull, lists, status, verify):
         verb.add_argument(
             "--root", type=Path, help="a directory on a real disk, kept (default: in the temp dir)"
         )
@@ -96,11 +103,23 @@ def _list(arguments: argparse.Namespace, root: Path) -> int:
     return 1 if any("FAILED" in reason for reason in skipped) else 0
 
 
+def _health(arguments: argparse.Namespace, root: Path) -> int:
+    result: HealthResult
+    if arguments.verb == "status":
+        result = run_status(root, arguments.models, arguments.rounds, arguments.python, arguments.hf_python)
+    else:
+        result = run_verify(root, arguments.size_gib, arguments.rounds, arguments.python)
+    print(json.dumps(result.document(), indent=1) if arguments.json else result.text())
+    return 1 if any("FAILED" in reason for reason in result.skipped) else 0
+
+
 def main() -> int:
     """Run the benchmark that the command line names and return its exit status."""
     arguments = _parser().parse_args()
     root = arguments.root or default_root()
     root.mkdir(parents=True, exist_ok=True)
+    if arguments.verb in ("status", "verify"):
+        return _health(arguments, root)
     return _pull(arguments, root) if arguments.verb == "pull" else _list(arguments, root)
 
 

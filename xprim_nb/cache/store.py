@@ -9,6 +9,7 @@ Source: spec 1 §Disk layout; faults G17 and G18 of the original.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import time
@@ -164,27 +165,24 @@ class Store:
 
         self._change(drop)
 
-    def rows(self) -> Iterator[tuple[str, str, str, Document]]:
-        """Group, model, version and entry of everything that is listed, as it is listed. Nothing is checked.
+    def document(self) -> tuple[Document, bool]:
+        """`registry.json` as it is: group → model → version → entry, nothing in it checked; and whether it is damaged.
 
         Raises:
-            StorageError: `registry.json` cannot be read.
+            StorageError: It cannot be read.
         """
-        for group, models in self._read().items():
-            for model, versions in models.items() if isinstance(models, dict) else ():
-                for version, entry in versions.items() if isinstance(versions, dict) else ():
-                    if isinstance(entry, dict):
-                        yield group, model, version, entry
-
-    def is_damaged(self) -> bool:
-        """True when `registry.json` is there and cannot be understood."""
-        try:
-            raw = self._layout.registry_file.read_bytes()
-            return bool(raw.strip()) and not isinstance(orjson.loads(raw), dict | None)
-        except orjson.JSONDecodeError:
-            return True
-        except OSError:
-            return False
+        path = self._layout.registry_file
+        with storage_errors(path, "reading"):
+            try:
+                raw = path.read_bytes()
+            except FileNotFoundError:
+                return {}, False
+        with contextlib.suppress(orjson.JSONDecodeError):
+            found = orjson.loads(raw)
+            if isinstance(found, dict | None):
+                return found or {}, False
+        rebuilt = self._read()
+        return rebuilt, bool(rebuilt or raw.strip())
 
     def mend(self) -> None:
         """Write `registry.json` anew if it is damaged; the damaged file is set aside.
@@ -192,7 +190,7 @@ class Store:
         Raises:
             StorageError: The file cannot be written.
         """
-        if self.is_damaged():
+        if self.document()[1]:
             self._change(lambda document: None)
 
     def manifest_of(self, model: InstalledModel) -> VerifiedManifest:

@@ -12,6 +12,7 @@ from xprim_nb.cache.health.report import Depth, ValidationReport
 from xprim_nb.cache.health.rules import HealthPolicy
 from xprim_nb.cache.health.scrub import Scrubbed
 from xprim_nb.cache.health.status import CacheStatus, Contact, status_of
+from xprim_nb.cache.state import State
 from xprim_nb.config import Config, mask_url
 from xprim_nb.errors import ConfigError
 from xprim_nb.manager.reading import Reading, at_home
@@ -25,6 +26,7 @@ class Health(Reading):
 
     config: Config
     _health: HealthRoom
+    _state: State
 
     @at_home
     async def validate(
@@ -105,7 +107,7 @@ class Health(Reading):
             mask_url(client.url), self.config.offline, client.needs_network, client.last_contact_at()
         )
         wanted = None if ref is None else ModelRef.parse(ref)
-        return await settled(status_of, self._store, self._health.verdicts, contact, wanted)
+        return await settled(status_of, self._store, self._state, contact, wanted)
 
 
 def _checked(depth: Depth) -> Depth:

@@ -5,19 +5,17 @@ Source: spec 1 §Client, §Disk layout (`cache/index/<registry>.json`).
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import orjson
 
 from xprim_nb._files import write_atomic
 from xprim_nb._hashing import sha256_hex
 from xprim_nb.errors import StorageError
+from xprim_nb.registry.indexname import index_file
 from xprim_nb.registry.trust import Memory
 
 __all__ = ["CachedIndex", "IndexCache"]
@@ -61,9 +59,7 @@ class IndexCache:
     """
 
     def __init__(self, directory: Path, registry_url: str) -> None:
-        parts = urlsplit(registry_url)
-        label = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{parts.hostname or 'dir'}{parts.path}").strip("-.")[-60:]
-        self.path = directory / f"{label}-{hashlib.sha256(registry_url.encode()).hexdigest()[:8]}.json"
+        self.path = index_file(directory, registry_url)
 
     def load(self) -> CachedIndex | None:
         """The stored answer; None when there is none that can be read."""

@@ -80,6 +80,7 @@ class Examiner:
         answer: IndexAnswer | None,
         policy: HealthPolicy,
         *,
+        model: InstalledModel | None = None,
         suspects: Collection[int] = (),
         told: Callable[[int, int], None] | None = None,
         stop: threading.Event | None = None,
@@ -91,6 +92,7 @@ class Examiner:
             depth: How closely.
             answer: What the registry said when it was last asked; None when it never was.
             policy: What counts as old.
+            model: As `registry.json` lists it, where that was read already.
             suspects: Chunks to be hashed whatever was recorded.
             told: Called with the bytes hashed so far and those to be hashed.
             stop: Ends it when set.
@@ -101,11 +103,13 @@ class Examiner:
             StorageError: The disk cannot be read.
         """
         began, now = time.monotonic(), datetime.now(UTC)
-        model, problems = self.require(ref)
+        problems: list[FileFinding] = []
+        if model is None:
+            model, problems = self.require(ref)
         manifest, problem = self._manifest(model)
         found, recorded = Inspection(), recorded_in(self._layout, model.path)
         if manifest is not None:
-            checked = self._verdicts.files(ref, model.manifest_hash) if depth == "quick" else {}
+            checked = self._verdicts.files(ref, model.manifest_hash)
             found = inspect_files(
                 self._layout,
                 model.path,
@@ -118,22 +122,16 @@ class Examiner:
             )
         findings = [*problems, *([problem] if problem else []), *found.findings]
         facts, notes = self._facts(model, manifest, found, findings, answer, now)
-        judgement = judge(facts, policy)
-        report = ValidationReport(
-            model_id=str(ref),
-            validation_timestamp=now,
-            overall_status=judgement.overall_status,
-            checks=judgement.checks,
-            recommendations=judgement.recommendation,
-            depth=depth,
-            manifest_hash=model.manifest_hash,
-            findings=tuple(findings),
-            notes=tuple(notes),
-            bytes_hashed=found.bytes_hashed,
-            seconds=time.monotonic() - began,
-            verdict=judgement.verdict,
+        report = _report(facts, policy, now, tuple(notes))
+        report = report.model_copy(
+            update={
+                "depth": depth,
+                "manifest_hash": model.manifest_hash,
+                "bytes_hashed": found.bytes_hashed,
+                "seconds": time.monotonic() - began,
+            }
         )
-        return Examined(model, manifest, found, report, recorded.token, judgement.rule == 8 and not findings)
+        return Examined(model, manifest, found, report, recorded.token, _is_plain(report))
 
     def token_of(self, ref: ModelRef) -> str:
         """Which installation of a version lies in its place now; empty when none of ours does."""
@@ -165,7 +163,7 @@ class Examiner:
             StorageError: `registry.json` cannot be read.
         """
         problems = []
-        if self._store.is_damaged():
+        if self._store.document()[1]:
             problems.append(_listing("is damaged: it was read from the models' own directories."))
         try:
             return self._store.get_entry(ref), problems
@@ -310,6 +308,26 @@ def damaged_digests(
         if damage and finding.path in numbers and finding.path not in held:
             indices |= set(chunks_of(manifest, numbers[finding.path])) & set(wrong)
     return list(dict.fromkeys(Digest(manifest.chunks[index]) for index in sorted(indices)))
+
+
+def _report(facts: Facts, policy: HealthPolicy, now: datetime, notes: tuple[str, ...]) -> ValidationReport:
+    judgement = judge(facts, policy)
+    return ValidationReport(
+        model_id=facts.ref,
+        validation_timestamp=now,
+        overall_status=judgement.overall_status,
+        checks=judgement.checks,
+        recommendations=judgement.recommendation,
+        findings=facts.findings,
+        notes=notes,
+        verdict=judgement.verdict,
+    )
+
+
+def _is_plain(report: ValidationReport) -> bool:
+    """True when the report says nothing but that all is well."""
+    told = report.findings or report.notes or report.recommendations.action != "none"
+    return report.overall_status == "healthy" and not told
 
 
 def _listing(sentence: str) -> FileFinding:

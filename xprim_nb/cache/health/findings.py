@@ -239,7 +239,7 @@ def _sentence(
     numbers = ", ".join(str(index) for index in wrong[:5]) + (", …" if len(wrong) > 5 else "")
     size = format_bytes(_bytes_in(manifest, number, wrong))
     which = f"{len(wrong)} of its {total} chunks {'is' if len(wrong) == 1 else 'are'} wrong"
-    return f"is damaged: {which} ({size}; number {numbers})."
+    return f"{which} ({size}; number {numbers})."
 
 
 def _bytes_in(manifest: Manifest, number: int, chunks: Sequence[int]) -> int:

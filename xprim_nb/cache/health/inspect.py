@@ -117,7 +117,8 @@ def inspect_files(
         root: The model's directory.
         manifest: What should be in it.
         depth: `quick` hashes only what changed since it was installed or last checked.
-        checked: What was found of its files before.
+        checked: What was found of its files before; `full` believes it only where nothing else can tell whose of a
+            chunk's files is wrong.
         suspects: Chunks to be hashed whatever was recorded.
         told: Called with the bytes hashed so far and those to be hashed.
         stop: Ends it when set.
@@ -225,8 +226,10 @@ class _Inspector:
                 self._result.bytes_hashed += file.size
                 if file_digest(self._root / file.path, file.size) == file.sha256:
                     return None
-            elif not any(self._is_blamed(index, number) for index in wrong):
-                return None
+            elif file.sha256 is None:
+                wrong = [index for index in wrong if self._is_blamed(index, number)]
+                if not wrong:
+                    return None
         return wrong_file(self._root, self._manifest, number, look, wrong, self._recorded)  # 5
 
     def _is_own(self, index: int, number: int) -> bool:
@@ -244,6 +247,9 @@ class _Inspector:
         if look.kind != "file" or look.size_bytes != file.size or file.path in self._recorded.local:
             return 3
         known = self._recorded.files.get(file.path)
+        before = self._checked.get(file.path)
+        if before is not None and before.look == look.identity and before.finding is None:
+            return 0
         if known is None:
             return 0.5 if look.mtime_ns <= self._recorded.installed_ns else 2
         if known == look.facts:

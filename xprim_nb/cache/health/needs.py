@@ -63,8 +63,20 @@ def unresolved_dependencies(
             named.append(base)
     if not named:
         return ()
-    installed = {f"{group}/{model} {version}" for group, model, version, _ in store.rows()}
+    installed = _names(store)
     return tuple(each for each in dict.fromkeys(named) if not _is_there(each, root, installed))
+
+
+def _names(store: Store) -> set[str]:
+    """`group/model version` of everything that is listed."""
+    return {
+        f"{group}/{model} {version}"
+        for group, models in store.document()[0].items()
+        if isinstance(models, dict)
+        for model, versions in models.items()
+        if isinstance(versions, dict)
+        for version in versions
+    }
 
 
 def _is_there(name: str, root: Path, installed: set[str]) -> bool:

@@ -90,22 +90,10 @@ def plan_of(
         each for each in findings if each.is_damage or (overwrite_modified and each.status == "modified")
     ]
     stays = tuple(each.path for each in findings if each not in wanted)
+    if found.manifest is None:
+        return _plan_blind(ref, found, wanted, stays, may_ask=may_ask)
     actions: list[RepairAction] = []
     issues: list[str] = []
-    if found.manifest is None:  # its manifest comes first; what else is wrong is seen then
-        for each in wanted:
-            if may_ask or each.path == REGISTRY_FILE:
-                actions.append(action_of(each))
-            else:
-                issues.append(str(each))
-        return RepairPlan(
-            model_id=str(ref),
-            manifest_hash=found.model.manifest_hash,
-            repairable=not issues,
-            actions=tuple(actions),
-            left_alone=stays,
-            remaining_issues=tuple(issues),
-        )
     manifest = found.manifest.manifest
     digests = damaged_digests(manifest, found.inspection.wrong, wanted, modified=True)
     sources = examiner.sources(ref, manifest, found.inspection.wrong, digests) if digests else {}
@@ -134,6 +122,22 @@ def plan_of(
         local_sources=dict(sorted(Counter(sources[digest] or "" for digest in copied).items())),
         left_alone=stays,
         remaining_issues=tuple(issues),
+    )
+
+
+def _plan_blind(
+    ref: ModelRef, found: Examined, wanted: list[FileFinding], stays: tuple[str, ...], *, may_ask: bool
+) -> RepairPlan:
+    """The plan where no copy of the manifest is here: that comes first, and what else is wrong is seen then."""
+    possible = [each for each in wanted if may_ask or each.path == REGISTRY_FILE]
+    issues = tuple(str(each) for each in wanted if each not in possible)
+    return RepairPlan(
+        model_id=str(ref),
+        manifest_hash=found.model.manifest_hash,
+        repairable=not issues,
+        actions=tuple(action_of(each) for each in possible),
+        left_alone=stays,
+        remaining_issues=issues,
     )
 
 

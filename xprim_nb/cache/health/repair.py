@@ -20,21 +20,22 @@ import functools
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
 
-from xprim_nb._files import free_bytes, locked, make_dirs, storage_errors, write_atomic
+from xprim_nb._files import free_bytes, locked
 from xprim_nb._hashing import Digest
 from xprim_nb._text import format_bytes
 from xprim_nb._threads import settled
 from xprim_nb.cache.chunkindex import ChunkIndex
 from xprim_nb.cache.gather import Gatherer
 from xprim_nb.cache.health.examine import Examined, Examiner
+from xprim_nb.cache.health.findings import look_at
+from xprim_nb.cache.health.groundwork import Groundwork, RepairWork
 from xprim_nb.cache.health.hashing import stoppable
+from xprim_nb.cache.health.inspect import CheckedFile
 from xprim_nb.cache.health.mending import Mending, begin_mending, end_mending
 from xprim_nb.cache.health.planning import action_of, left_alone, plan_of, to_mend
 from xprim_nb.cache.health.repaired import Repaired, RepairPlan, receipt_sentence
-from xprim_nb.cache.health.replace import let_read, put_in_place, settle_receipt
+from xprim_nb.cache.health.replace import put_in_place, settle_receipt
 from xprim_nb.cache.health.report import FileFinding
 from xprim_nb.cache.health.rules import HealthPolicy
 from xprim_nb.cache.health.validate import Teller, Validator
@@ -50,7 +51,6 @@ from xprim_nb.errors import (
     InsufficientSpaceError,
     NetworkError,
     RegistryError,
-    StorageError,
 )
 from xprim_nb.events import EventHub
 from xprim_nb.refs import ModelRef
@@ -61,27 +61,6 @@ from xprim_nb.registry.retry import is_final
 __all__ = ["Repairer"]
 
 _log = logging.getLogger("xprim_nb.cache")
-
-
-@dataclass(slots=True)
-class _Work:
-    """One repair under way.
-
-    Attributes:
-        ref: What is mended.
-        meter: What is counted.
-        kept: Where what has to give way is put; created when it is needed.
-        actions: What was done, one sentence each.
-        issues: What could not be done, and why.
-        aside: Whether something was put in `kept`.
-    """
-
-    ref: ModelRef
-    meter: Meter
-    kept: Path
-    actions: list[str] = field(default_factory=list)
-    issues: list[str] = field(default_factory=list)
-    aside: bool = False
 
 
 class Repairer:
@@ -117,6 +96,7 @@ class Repairer:
         self._installer, self._examiner, self._validator = installer, examiner, validator
         self._verdicts, self._client, self._events = verdicts, client, events
         self._concurrency = concurrency
+        self._groundwork = Groundwork(layout, store, examiner, client)
 
     async def plan(self, ref: ModelRef, *, overwrite_modified: bool = False) -> RepairPlan:
         """What `repair` would do now. Every byte of the model is looked at; nothing of it is changed.
@@ -182,13 +162,16 @@ class Repairer:
         self, ref: ModelRef, answer: IndexAnswer | None, meter: Meter, *, overwrite_modified: bool
     ) -> Repaired:
         began = time.monotonic()
-        work = _Work(ref, meter, self._layout.kept_dir(ref))
+        work = RepairWork(ref, meter, self._layout.kept_dir(ref))
         await settled(self._installer.recover, ref)  # 1
-        await settled(self._put_back_name, work)
-        await self._put_back_manifest(work)  # 2
+        await settled(self._groundwork.put_back_name, work)
+        await self._groundwork.put_back_manifest(work)  # 2
         found = await self._look(ref, answer)
-        if await settled(self._let_read, work, found):
+        readable = await settled(self._groundwork.let_read, work, found)
+        if readable:
             found = await self._look(ref, answer)  # 3
+            wrong = {each.path for each in found.report.findings}
+            await settled(self._settle, found, [path for path in readable if path not in wrong])
         if found.manifest is None:
             work.issues += [str(each) for each in found.report.damaged]
         else:
@@ -200,7 +183,7 @@ class Repairer:
             )
         return self._result(work, last, time.monotonic() - began)
 
-    def _result(self, work: _Work, last: Examined, seconds: float) -> Repaired:
+    def _result(self, work: RepairWork, last: Examined, seconds: float) -> Repaired:
         receipt = work.meter.receipt()
         manifest = last.manifest.manifest if last.manifest is not None else None
         total = len(manifest.distinct) if manifest is not None else 0
@@ -225,62 +208,19 @@ class Repairer:
             validation_report=last.report,
         )
 
-    # --- 1 and 2: names, manifest, permissions ----------------------------------------------------
-
-    def _put_back_name(self, work: _Work) -> None:
-        """`registry.json` is written anew where it is damaged, and names the model."""
-        model, problems = self._examiner.require(work.ref)
-        self._store.mend()
-        if self._store.find(work.ref) is None:
-            manifest = self._examiner.manifest_of(model)
-            if manifest is not None and model.path.is_dir() and self._examiner.is_unnamed(work.ref):
-                self._store.record(work.ref, manifest, {})
-        if problems:
-            work.actions.append(f"{problems[0].path} was written anew.")
-
-    async def _put_back_manifest(self, work: _Work) -> None:
-        model, _ = await settled(self._examiner.require, work.ref)
-        problem = await settled(self._examiner.manifest_problem, model)
-        if problem is None:
-            return
-        try:
-            manifest = await self._client.manifest(model.manifest_hash)
-        except (NetworkError, HashMismatchError, RegistryError) as error:
-            _log.info("a manifest could not be had", extra={"ref": str(work.ref), "why": error.message})
-            return  # what this means is found out by looking
-        await settled(self._write_manifest, model.path, manifest)
-        work.actions.append(f"{problem.path} was put back.")
-
-    def _write_manifest(self, root: Path, manifest: VerifiedManifest) -> None:
-        path = self._layout.manifest_file(root)
-        if path.is_dir() and not path.is_symlink():
-            raise StorageError(
-                f"A directory lies where a manifest should be: {path}",
-                subject=str(path),
-                hint="Move it away, then run again.",
-            )
-        with storage_errors(path, "putting a manifest back"):
-            make_dirs(path.parent)
-        write_atomic(path, manifest.raw)
-
-    def _let_read(self, work: _Work, found: Examined) -> bool:
-        """True when something can be read now that could not."""
-        changed = False
-        for finding in found.report.findings:
-            if finding.status == "unreadable":
-                try:
-                    let_read(self._layout, found.model.path, finding.path)
-                except StorageError as error:
-                    work.issues.append(f"{finding.path} cannot be read: {error.message}")
-                    continue
-                work.actions.append(f"{finding.path} can be read again.")
-                changed = True
-        return changed
+    def _settle(self, found: Examined, paths: list[str]) -> None:
+        """These files were found right as they look now."""
+        if paths:
+            settle_receipt(self._layout, found.model.path, paths)
+            looks = {path: look_at(found.model.path, path, {}).identity for path in paths}
+            now = time.time()
+            files = {path: CheckedFile(look, now, None) for path, look in looks.items()}
+            self._verdicts.record_files(found.model.ref, found.model.manifest_hash, files)
 
     # --- 4 and 5: files ---------------------------------------------------------------------------
 
     async def _mend_files(
-        self, work: _Work, found: Examined, verified: VerifiedManifest, *, overwrite_modified: bool
+        self, work: RepairWork, found: Examined, verified: VerifiedManifest, *, overwrite_modified: bool
     ) -> None:
         chosen = to_mend(verified.manifest, found.report.findings, overwrite_modified=overwrite_modified)
         if not chosen:
@@ -296,13 +236,12 @@ class Repairer:
         local = await settled(self._prepare, mending, chosen, found, work)
         await self._fetch(mending, chosen, local, work)
         done = await settled(self._put_in_place, mending, chosen, work)
-        if done:
-            await settled(settle_receipt, self._layout, found.model.path, done)
+        await settled(self._settle, found, done)
         if len(done) == len(chosen):
             await settled(end_mending, self._layout, work.ref)
 
     def _prepare(
-        self, mending: Mending, chosen: dict[int, FileFinding], found: Examined, work: _Work
+        self, mending: Mending, chosen: dict[int, FileFinding], found: Examined, work: RepairWork
     ) -> LocalChunks:
         """Make the copies, and fill them from this machine."""
         manifest, root = mending.manifest, mending.root
@@ -314,7 +253,7 @@ class Repairer:
                 bases[number] = held[path]
             elif finding.status in ("corrupted", "modified"):
                 bases[number] = root / path
-        self._require_room(mending, chosen)
+        _require_room(mending, chosen)
         mending.make_copies(bases)
         mending.recall()
         self._index.reconcile(self._store.list())
@@ -330,22 +269,8 @@ class Repairer:
                     work.meter.count(digest, "local", source)
         return local
 
-    def _require_room(self, mending: Mending, chosen: dict[int, FileFinding]) -> None:
-        """Refuse at once what the disk cannot hold, unless copies may share their blocks."""
-        needed = sum(
-            mending.manifest.files[number].size
-            for number, finding in chosen.items()
-            if finding.status in ("missing", "replaced")
-        )
-        free = free_bytes(mending.root)
-        if needed > free:
-            raise InsufficientSpaceError(
-                f"Repairing needs {format_bytes(needed)}, and the disk has {format_bytes(free)} free.",
-                subject=str(mending.root),
-            )
-
     async def _fetch(
-        self, mending: Mending, chosen: dict[int, FileFinding], local: LocalChunks, work: _Work
+        self, mending: Mending, chosen: dict[int, FileFinding], local: LocalChunks, work: RepairWork
     ) -> None:
         """What no source here holds comes from the registry, file by file: one that lacks a chunk holds up no other."""
         wanted = {number: mending.needed_for(number) for number in chosen}
@@ -375,16 +300,20 @@ class Repairer:
             chunks = f"{left:,} chunk{'s' if left != 1 else ''}"
             work.issues.append(f"{path}: {chunks} cannot be had from this machine or the registry: {why}")
 
-    def _put_in_place(self, mending: Mending, chosen: dict[int, FileFinding], work: _Work) -> list[str]:
+    def _put_in_place(self, mending: Mending, chosen: dict[int, FileFinding], work: RepairWork) -> list[str]:
         """Step 5 for every file that has all its chunks; the paths of those that are mended."""
-        done = []
-        for number, finding in sorted(chosen.items()):
-            path = mending.manifest.files[number].path
+        done, whole = [], []
+        # All before the first goes to its place: neighbours in one chunk are verified together.
+        for number in sorted(chosen):
             if mending.needed_for(number):
                 continue
-            if not mending.is_whole(number):
+            if mending.is_whole(number):
+                whole.append(number)
+            else:
+                path = mending.manifest.files[number].path
                 work.issues.append(f"{path}: what was written is not what the disk gives back.")
-                continue
+        for number in whole:
+            finding, path = chosen[number], mending.manifest.files[number].path
             keep_old = finding.status == "modified" or not finding.certain
             aside = put_in_place(mending.root, path, mending.tree / path, work.kept, keep_old=keep_old)
             work.aside = work.aside or aside
@@ -406,3 +335,18 @@ def _copied(mending: Mending, found: Examined, local: LocalChunks, digest: Diges
         return local.copy(digest, writer)
     finally:
         writer.close()
+
+
+def _require_room(mending: Mending, chosen: dict[int, FileFinding]) -> None:
+    """Refuse at once what the disk cannot hold, unless copies may share their blocks."""
+    needed = sum(
+        mending.manifest.files[number].size
+        for number, finding in chosen.items()
+        if finding.status in ("missing", "replaced")
+    )
+    free = free_bytes(mending.root)
+    if needed > free:
+        raise InsufficientSpaceError(
+            f"Repairing needs {format_bytes(needed)}, and the disk has {format_bytes(free)} free.",
+            subject=str(mending.root),
+        )

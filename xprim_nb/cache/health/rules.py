@@ -199,7 +199,7 @@ def _verdict(facts: Facts, checks: Checks, rule: int, advice: Recommendation) ->
 
 def _damage(damaged: Sequence[FileFinding]) -> str:
     if len(damaged) == 1:
-        return f"{damaged[0].path} {damaged[0].sentence or 'is ' + damaged[0].status}"
+        return f"{damaged[0].path}: {damaged[0].sentence or damaged[0].status + '.'}"
     wrong = sum(finding.bytes_wrong for finding in damaged)
     return f"{_listed([each.path for each in damaged])} ({format_bytes(wrong)})."
 

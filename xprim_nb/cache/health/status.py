@@ -7,87 +7,25 @@ Source: spec 2 §Status; seeds/000 `get_cache_status`.
 
 from __future__ import annotations
 
-import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import ValidationError
 
-from xprim_nb._text import format_bytes, format_seconds
+from xprim_nb.cache.health.glance import Contact, Glance, StatusRow, read_verdicts, rows_of, summed_up
 from xprim_nb.cache.health.report import Recommendation, ValidationReport
-from xprim_nb.cache.health.verdicts import Verdict, Verdicts
+from xprim_nb.cache.state import State
 from xprim_nb.cache.store import Store
 from xprim_nb.errors import NotInstalledError
 from xprim_nb.refs import ModelRef
 
 __all__ = ["CacheStatus", "Contact", "HealthSummary", "StatusRow", "status_of"]
 
-_GB = 1024**3
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Recommendations in the order in which somebody should act.
-_ORDER = {"critical": 0, "high": 1, "medium": 2, "low": 3}
 _MOST_RECOMMENDATIONS = 20  # the rows have the rest
-
-
-class StatusRow(NamedTuple):
-    """One model.
-
-    Attributes:
-        ref: `group/model version`.
-        size_bytes: Of its files.
-        status: `healthy`, `degraded` or `failed`, as of `checked_at`.
-        depth: `quick`, `full`, or `install`: every byte was verified when it was installed, and nothing since.
-        checked_at: When the verdict was reached, in seconds since the epoch.
-        action: What was recommended.
-        priority: How soon.
-        manifest_hash: Which manifest is installed.
-        report: The recorded report as JSON; empty where it says nothing but that all is well.
-    """
-
-    ref: str
-    size_bytes: int
-    status: str
-    depth: str
-    checked_at: float
-    action: str
-    priority: str
-    manifest_hash: str
-    report: str = ""
-
-    def age_s(self, now: float | None = None) -> float:
-        """Seconds since the verdict."""
-        return max(0.0, (time.time() if now is None else now) - self.checked_at)
-
-
-@dataclass(frozen=True, slots=True)
-class Contact:
-    """How the registry can be reached.
-
-    Attributes:
-        registry: Its URL or directory, passwords masked.
-        offline: True in offline mode.
-        needs_network: False when it lies on this machine.
-        last_contact_at: When it last answered, in seconds since the epoch; None when it never did.
-    """
-
-    registry: str
-    offline: bool
-    needs_network: bool
-    last_contact_at: float | None
-
-    def sentence(self, now: float) -> str:
-        """What is known, in a sentence. Nobody was asked for it."""
-        if not self.needs_network:
-            return f"The registry lies on this machine: {self.registry}."
-        when = (
-            f"{self.registry} never answered from here."
-            if self.last_contact_at is None
-            else f"{self.registry} last answered {format_seconds(max(0.0, now - self.last_contact_at))} ago."
-        )
-        return f"Offline mode is on; {when}" if self.offline else f"Online mode; {when} It was not asked now."
+_DAMAGED = "registry.json is damaged; this was read from the models' directories."
 
 
 class HealthSummary(Mapping[str, ValidationReport]):
@@ -110,34 +48,8 @@ class HealthSummary(Mapping[str, ValidationReport]):
 
 
 @dataclass(frozen=True, slots=True)
-class CacheStatus:
-    """How everything here is.
-
-    Attributes:
-        rows: One for each installed model, in the order of `registry.json`.
-        checked_at: When this was put together, in seconds since the epoch.
-        contact: How the registry can be reached.
-        notes: Sentences about the cache itself (a damaged `registry.json`, say).
-        counts: Models by status.
-        total_bytes: Of all models.
-    """
-
-    rows: tuple[StatusRow, ...]
-    checked_at: float
-    contact: Contact
-    notes: tuple[str, ...] = ()
-    counts: Mapping[str, int] = field(default_factory=dict)
-    total_bytes: int = 0
-
-    @property
-    def total_models(self) -> int:
-        """How many models are installed."""
-        return len(self.rows)
-
-    @property
-    def total_size_gb(self) -> float:
-        """Their size, in units of 1024³ bytes."""
-        return self.total_bytes / _GB
+class CacheStatus(Glance):
+    """A glance, with a report behind each row."""
 
     @property
     def health_summary(self) -> HealthSummary:
@@ -145,40 +57,10 @@ class CacheStatus:
         return HealthSummary(self.rows)
 
     @property
-    def concerns(self) -> list[StatusRow]:
-        """The models for which something is to be done, the most urgent first."""
-        rows = [row for row in self.rows if row.status != "healthy" or row.action != "none"]
-        return sorted(rows, key=lambda row: (_ORDER.get(row.priority, 9), row.ref))
-
-    @property
     def recommendations(self) -> tuple[str, ...]:
         """What to do next, the most urgent first, at most twenty; each names the command."""
         found = [report_of(row).verdict for row in self.concerns[:_MOST_RECOMMENDATIONS]]
         return (*self.notes, *found)
-
-    @property
-    def oldest_verdict_s(self) -> float | None:
-        """Age of the oldest verdict, in seconds; None when nothing is installed."""
-        return max((row.age_s(self.checked_at) for row in self.rows), default=None)
-
-    @property
-    def contact_line(self) -> str:
-        """Offline or online, and when the registry last answered."""
-        return self.contact.sentence(self.checked_at)
-
-    @property
-    def verdict(self) -> str:
-        """Everything in one sentence."""
-        if not self.rows:
-            return "Nothing is installed."
-        models = (
-            f"{len(self.rows)} model{'s' if len(self.rows) != 1 else ''} ({format_bytes(self.total_bytes)})"
-        )
-        bad = [f"{self.counts[each]} {each}" for each in ("failed", "degraded") if self.counts.get(each)]
-        oldest = f"the oldest verdict is {format_seconds(self.oldest_verdict_s or 0.0)} old"
-        if not bad:
-            return f"{models}, all healthy; {oldest}."
-        return f"{models}: {', '.join(bad)}; {oldest}. Run `xprim cache repair {self.concerns[0].ref}`."
 
     def to_json(self) -> dict[str, Any]:
         """The seed's shape, with whole reports."""
@@ -201,60 +83,19 @@ class CacheStatus:
         return "\n".join([self.verdict, *self.recommendations, self.contact_line])
 
 
-def status_of(store: Store, verdicts: Verdicts, contact: Contact, ref: ModelRef | None = None) -> CacheStatus:
+def status_of(store: Store, state: State, contact: Contact, ref: ModelRef | None = None) -> CacheStatus:
     """How everything here is, or one model.
 
     Raises:
         NotInstalledError: `ref` is given, and not listed.
         StorageError: `registry.json` cannot be read.
     """
-    known = verdicts.all()
-    wanted = "" if ref is None else str(ref) if ref.version else f"{ref} "
-    rows, counts, total = [], Counter[str](), 0
-    for group, model, version, entry in store.rows():
-        name = f"{group}/{model} {version}"
-        if not name.startswith(wanted) or (ref is not None and ref.version and name != wanted):
-            continue
-        row = _row(name, entry, known.get(name))
-        if row is not None:
-            rows.append(row)
-            counts[row.status] += 1
-            total += row.size_bytes
+    document, is_damaged = store.document()
+    rows = rows_of(document, read_verdicts(state), ref)
     if ref is not None and not rows:
         raise NotInstalledError(f"{ref} is not installed.", subject=str(ref))
-    notes: tuple[str, ...] = ()
-    if store.is_damaged():
-        notes = (
-            "registry.json is damaged; this was read from the models' directories. The next change mends it.",
-        )
-    return CacheStatus(tuple(rows), time.time(), contact, notes, dict(counts), total)
-
-
-def _row(name: str, entry: Mapping[str, Any], verdict: Verdict | None) -> StatusRow | None:
-    try:
-        digest, size, installed = entry["manifest_hash"], entry["total_size"], _seconds(entry["installed_at"])
-    except (KeyError, TypeError, ValueError):
-        size = entry.get("total_size")
-        size = size if isinstance(size, int) else 0
-        return StatusRow(name, size, "failed", "install", 0.0, "rebuild", "high", "")
-    if verdict is None or verdict.manifest_hash != digest or verdict.checked_at < installed:
-        return StatusRow(name, size, "healthy", "install", installed, "none", "low", digest)
-    return StatusRow(
-        name,
-        size,
-        verdict.status,
-        verdict.depth,
-        verdict.checked_at,
-        verdict.action,
-        verdict.priority,
-        digest,
-        verdict.report,
-    )
-
-
-def _seconds(text: str) -> float:
-    when = datetime.fromisoformat(text)
-    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+    said = (f"{_DAMAGED} Run `xprim cache repair {rows[0].ref}`.",) if rows and is_damaged else ()
+    return CacheStatus(*summed_up(rows), contact=contact, notes=said)
 
 
 def report_of(row: StatusRow) -> ValidationReport:

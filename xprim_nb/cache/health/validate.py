@@ -22,6 +22,7 @@ from xprim_nb.cache.health.report import Depth, ValidationReport
 from xprim_nb.cache.health.rules import HealthPolicy
 from xprim_nb.cache.health.verdicts import Verdicts
 from xprim_nb.cache.store import Store
+from xprim_nb.cache.values import InstalledModel
 from xprim_nb.errors import NotInstalledError
 from xprim_nb.events import CheckProgress, CorruptionFound, EventHub
 from xprim_nb.refs import ModelRef
@@ -67,9 +68,11 @@ class Validator:
             StorageError: The disk cannot be read.
         """
         answer = await self._client.cached_index()
-        return await stoppable(
-            functools.partial(self._validate, ref, depth, answer, policy or HealthPolicy(), (1, 0))
+        report = await stoppable(
+            functools.partial(self._validate, ref, depth, answer, policy or HealthPolicy(), (1, 0), None)
         )
+        await settled(self._remember, str(ref), depth, [report])
+        return report
 
     async def validate_all(
         self, depth: Depth = "quick", policy: HealthPolicy | None = None
@@ -81,14 +84,32 @@ class Validator:
         """
         answer = await self._client.cached_index()
         models = await settled(self._store.list)
+        is_damaged = (await settled(self._store.document))[1]
         reports = []
         for number, model in enumerate(models):
             rest = (depth, answer, policy or HealthPolicy(), (len(models), number))
+            listed = (
+                None if is_damaged else model
+            )  # read once: of thousands, each would read the whole list again
             try:
-                reports.append(await stoppable(functools.partial(self._validate, model.ref, *rest)))
+                reports.append(await stoppable(functools.partial(self._validate, model.ref, *rest, listed)))
             except NotInstalledError:  # removed meanwhile
                 continue
+        await settled(self._remember, "", depth, reports)
         return reports
+
+    def _remember(self, ref: str, depth: Depth, reports: list[ValidationReport]) -> None:
+        """One line in the history, however many models were looked at."""
+        self._verdicts.remember(
+            "validate",
+            ref,
+            depth=depth,
+            models=len(reports),
+            failed=[report.model_id for report in reports if report.overall_status == "failed"],
+            degraded=sum(report.overall_status == "degraded" for report in reports),
+            bytes_hashed=sum(report.bytes_hashed for report in reports),
+            seconds=round(sum(report.seconds for report in reports), 3),
+        )
 
     def look(
         self,
@@ -97,6 +118,7 @@ class Validator:
         answer: IndexAnswer | None,
         policy: HealthPolicy,
         *,
+        model: InstalledModel | None = None,
         suspects: Collection[int] = (),
         told: Callable[[int, int], None] | None = None,
         stop: threading.Event | None = None,
@@ -104,7 +126,7 @@ class Validator:
         """Steps 2 and 3 for one model, in the calling thread, without a word to anybody."""
         for _ in range(_TRIES):
             found = self._examiner.examine(
-                ref, depth, answer, policy, suspects=suspects, told=told, stop=stop
+                ref, depth, answer, policy, model=model, suspects=suspects, told=told, stop=stop
             )
             if self._examiner.token_of(ref) == found.token:
                 break
@@ -126,20 +148,15 @@ class Validator:
         answer: IndexAnswer | None,
         policy: HealthPolicy,
         place: tuple[int, int],
+        model: InstalledModel | None,
         stop: threading.Event,
     ) -> ValidationReport:
         teller = Teller(self._events, ref, "validate", *place)
-        found = self.look(ref, depth, answer, policy, told=teller, stop=stop)
+        found = self.look(ref, depth, answer, policy, model=model, told=teller, stop=stop)
+        if model is not None and found.report.overall_status == "failed":  # removed or replaced meanwhile?
+            found = self.look(ref, depth, answer, policy, told=teller, stop=stop)
         report = found.report
         teller.finish(report.bytes_hashed)
-        self._verdicts.remember(
-            "validate",
-            str(ref),
-            status=report.overall_status,
-            depth=depth,
-            bytes_hashed=report.bytes_hashed,
-            seconds=round(report.seconds, 3),
-        )
         if report.overall_status == "failed":
             self._events.publish(CorruptionFound(ref, report.verdict, report.recommendations.details))
         return report

@@ -24,6 +24,8 @@ from xprim_nb.refs import ModelRef
 
 __all__ = ["Verdict", "Verdicts"]
 
+_PUT_FILE = "INSERT OR REPLACE INTO checked_files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
 
 class Verdict(NamedTuple):
     """The latest verdict on one model.
@@ -56,19 +58,6 @@ class Verdicts:
 
     def __init__(self, state: State) -> None:
         self._state = state
-
-    def all(self) -> dict[str, Verdict]:
-        """Every verdict, by the model's name."""
-
-        def read() -> dict[str, Verdict]:
-            with self._state.reading() as connection:
-                rows = connection.execute(
-                    "SELECT ref, manifest_hash, status, depth, checked_at, action, priority, report FROM verdicts"
-                )
-                return {row[0]: Verdict(*row[1:]) for row in rows}
-
-        nothing: dict[str, Verdict] = {}
-        return self._state.guarded(read, nothing)
 
     def get(self, ref: ModelRef) -> Verdict | None:
         """The latest verdict on one model."""
@@ -124,10 +113,7 @@ class Verdicts:
             advice.priority,
             "" if plain else report.model_dump_json(),
         )
-        rows = [
-            (str(ref), path, report.manifest_hash, *found.look, found.checked_at, _stored(found.finding))
-            for path, found in files.items()
-        ]
+        rows = _rows(ref, report.manifest_hash, files)
 
         def write() -> None:
             with self._state.transaction() as connection:
@@ -136,9 +122,17 @@ class Verdicts:
                     "DELETE FROM checked_files WHERE ref = ? AND manifest_hash != ?",
                     (str(ref), report.manifest_hash),
                 )
-                connection.executemany(
-                    "INSERT OR REPLACE INTO checked_files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
-                )
+                connection.executemany(_PUT_FILE, rows)
+
+        self._state.guarded(write, None)
+
+    def record_files(self, ref: ModelRef, manifest_hash: str, files: Mapping[str, CheckedFile]) -> None:
+        """Keep what is known of some files now."""
+        rows = _rows(ref, manifest_hash, files)
+
+        def write() -> None:
+            with self._state.transaction() as connection:
+                connection.executemany(_PUT_FILE, rows)
 
         self._state.guarded(write, None)
 
@@ -227,6 +221,13 @@ class Verdicts:
                 return float(row[0]) if row else None
 
         return self._state.guarded(read, None)
+
+
+def _rows(ref: ModelRef, manifest_hash: str, files: Mapping[str, CheckedFile]) -> list[tuple[object, ...]]:
+    return [
+        (str(ref), path, manifest_hash, *found.look, found.checked_at, _stored(found.finding))
+        for path, found in files.items()
+    ]
 
 
 def _finding(text: str) -> FileFinding | None:
