@@ -29,13 +29,14 @@ from xprim_nb.cache.local import LocalChunks
 from xprim_nb.cache.offers import Offer
 from xprim_nb.cache.progress import Meter, telling
 from xprim_nb.cache.pull import Puller
-from xprim_nb.cache.renewal.backups import facts_for, find_backup, has_backup
+from xprim_nb.cache.renewal.backups import damage_in, facts_for, find_backup, has_backup
 from xprim_nb.cache.renewal.carry import carried_bytes, carry, merge_trees
 from xprim_nb.cache.renewal.changes import LocalFile, examine
 from xprim_nb.cache.renewal.check import ChunkCheck, check_chunks
 from xprim_nb.cache.renewal.compare import compare
 from xprim_nb.cache.renewal.history import remember
 from xprim_nb.cache.renewal.merge import FileChange, merge
+from xprim_nb.cache.renewal.nearby import NoChunks, sound_chunks
 from xprim_nb.cache.renewal.rollback import Restorer
 from xprim_nb.cache.renewal.strategy import UpdateStrategy
 from xprim_nb.cache.renewal.telling import told_damage, told_plan, told_result
@@ -134,7 +135,9 @@ class Refresher:
             uncertain=compared.uncertain,
             preserve=policy.preserve_local_modifications,
         )
-        pull = await self._puller.plan_of(ref, verified, installed, self._nearby(verified, strategy))
+        pull = await self._puller.plan_of(
+            ref, verified, installed, await settled(self._nearby, verified, old, strategy)
+        )
         shown = tuple(each for each in changes if each.action not in ("same", "gone"))
         backs_up = policy.backup_before_update
         told = (*offer.warnings, *told_damage(ref, old.local), *told_plan(shown))
@@ -198,6 +201,12 @@ class Refresher:
             self._events.publish(event)
         return done
 
+    def _nearby(self, verified: VerifiedManifest, old: _Old, strategy: UpdateStrategy) -> LocalChunks:
+        if not strategy.update_policy.incremental_updates:
+            return NoChunks(self._layout, self._index, verified.digest, [])
+        spoiled = {path for path, known in old.local.items() if known.state != "unchanged"}
+        return sound_chunks(self._puller.local_chunks(verified), old.model.ref, spoiled)
+
     async def _look(self, installed: InstalledModel) -> _Old:
         """Decision 2; a damaged manifest is had from the cache or the registry, where one of them has it."""
         manifest: Manifest | None = None
@@ -225,7 +234,7 @@ class Refresher:
             old.model,
             meter,
             concurrency=concurrency,
-            local=self._nearby(verified, strategy),
+            local=await settled(self._nearby, verified, old, strategy),
             further_bytes=carried_bytes(old.local),
         )
         async with assembled as tree:
@@ -266,7 +275,7 @@ class Refresher:
             strategy.validation_after_update and policy.rollback_on_failure
         )
         place = self._layout.new_backup(ref) if stays else None
-        facts = facts_for(old.model, "refresh", verified.digest, strategy.trigger)
+        facts = facts_for(old.model, "refresh", verified.digest, damage_in(old.local), strategy.trigger)
         model, kept = self._installer.install(
             ref, verified, tree, extra, note, Displacement(held, place, facts)
         )
@@ -306,27 +315,6 @@ class Refresher:
         done = replace(done, validation_report=verdict, rollback_available=available)
         sentences = (*told_damage(done.ref, old.local, renewed=done.success), *told_result(done))
         return replace(done, sentences=(*done.sentences, *sentences))
-
-    def _nearby(self, verified: VerifiedManifest, strategy: UpdateStrategy) -> LocalChunks | None:
-        if strategy.update_policy.incremental_updates:
-            return None  # looked for by the puller
-        return _Nothing(self._layout, self._index, verified.digest, [])
-
-
-class _Nothing(LocalChunks):
-    """No place on this machine: every chunk is fetched, as `incremental_updates=False` asks."""
-
-    def refresh(self) -> None:
-        self.places, self.loose = {}, set()
-
-    def look_again(self, digest: str) -> None:
-        return
-
-    def source_of(self, digest: str) -> None:
-        return None
-
-    def copy(self, digest: str, sink: object) -> None:
-        return None
 
 
 def _details(done: Refreshed, strategy: UpdateStrategy, old: InstalledModel) -> dict[str, object]:
