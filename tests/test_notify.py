@@ -258,7 +258,8 @@ def test_a_channel_that_cannot_work_is_refused_at_once(channel: Any, tmp_path: P
 def test_without_channels_there_is_no_thread() -> None:
     """Nobody listens: an event starts nothing; and a closed notifier hears nothing and leaves nothing behind."""
     before = set(threading.enumerate())
-    events, heard = EventHub(), []
+    heard: list[Notice] = []
+    events = EventHub()
     with Notifier(events) as silent:
         events.publish(_CORRUPTION)
         silent.tell(Notice.now("test", _REF, "info", "Hello."))
