@@ -19,12 +19,12 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 import xprim_nb.cache.install as install_module
-import xprim_nb.cache.renewal.refresh as refresh_module
 from tests.cache.crash_worker import KILLED, Countdown, in_child, require_well
 from tests.cache.rooms import Room, blocks, listing
-from xprim_nb.cache.renewal.check import ChunkCheck
 from xprim_nb.cache.renewal.strategy import UpdatePolicy, UpdateStrategy
+from xprim_nb.cache.renewal.values import Unreadable, Verdict
 from xprim_nb.manager import Manager
+from xprim_nb.refs import ModelRef
 
 _REF = "group/model v1"
 _OLD = {"a.bin": blocks("a", "b"), "gone/x": blocks("x"), "both.json": blocks("o"), "kept.json": blocks("k")}
@@ -167,11 +167,14 @@ class _Matrix:
     def _with_manager(self, work: Callable[[Manager], Coroutine[Any, Any, Any]]) -> None:
         if not self.exchange:
             install_module.exchange_dirs = lambda one, other: False
-        if self.scenario == "refused":
-            refresh_module.check_chunks = lambda layout, model: ChunkCheck("failed", ("It is wrong.",))
+
+        async def refuse(ref: ModelRef) -> Verdict:
+            return Unreadable("It is wrong.")
 
         async def run() -> None:
             async with self.room.manager() as manager:
+                if self.scenario == "refused":
+                    manager._refresher._validate = refuse
                 await work(manager)
 
         asyncio.run(run())

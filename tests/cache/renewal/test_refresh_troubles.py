@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from xprim_nb.cache.renewal import refresh as refresh_module
-from xprim_nb.cache.renewal.check import ChunkCheck
+from xprim_nb.cache.health.report import ValidationReport
+from xprim_nb.cache.health.validate import Validator
 from xprim_nb.cache.renewal.strategy import UpdateStrategy
 from xprim_nb.errors import ConfigError, InsufficientSpaceError, NetworkError, NotInstalledError
 from xprim_nb.events import Event, ModelRefreshed, RolledBack
+from xprim_nb.refs import ModelRef
 from xprim_nb.testing.faults import Status
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 
@@ -72,13 +73,13 @@ def _spoil(room: Room) -> None:
 @pytest.fixture
 def spoiled(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is installed is damaged between its swap and its validation."""
-    real = refresh_module.check_chunks
+    real = Validator.validate
 
-    def check(layout: Any, model: Any) -> ChunkCheck:
+    async def validate(self: Validator, ref: ModelRef, *args: Any) -> ValidationReport:
         _spoil(room)
-        return real(layout, model)
+        return await real(self, ref, *args)
 
-    monkeypatch.setattr(refresh_module, "check_chunks", check)
+    monkeypatch.setattr(Validator, "validate", validate)
 
 
 @pytest.mark.usefixtures("spoiled")
@@ -94,8 +95,8 @@ async def test_a_wrong_new_version_is_taken_back(room: Room, server: FaultyRegis
         assert await manager.backups(REF) == []
         assert (await manager.list_installed())[0].manifest_hash == listed
     assert (done.status, done.success, done.rollback_available) == ("rolled_back", False, False)
-    assert isinstance(done.validation_report, ChunkCheck)
-    assert any("weights.bin" in each for each in done.validation_report.problems)
+    assert isinstance(done.validation_report, ValidationReport)
+    assert done.validation_report.checks.file_integrity.corrupted_files == ("deep/er/weights.bin",)
     assert room.files(REF) == before
     assert [event.manifest_hash for event in heard if isinstance(event, RolledBack)] == [listed]
     assert not any(isinstance(event, ModelRefreshed) for event in heard)
@@ -197,4 +198,5 @@ async def test_what_was_done_is_remembered(room: Room, server: FaultyRegistry) -
             rows = connection.execute("SELECT kind, ref, details FROM history ORDER BY id").fetchall()
     found = [(kind, ref) for kind, ref, _ in rows if kind in ("refresh", "rollback")]
     assert found == [("refresh", REF), ("rollback", REF)]
-    assert json.loads(rows[0][2])["trigger"] == "scheduled"
+    details = next(json.loads(text) for kind, _, text in rows if kind == "refresh")
+    assert (details["trigger"], details["status"]) == ("scheduled", "refreshed")

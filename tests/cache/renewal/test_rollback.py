@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -262,3 +263,9 @@ def test_the_newest_of_each_version_is_not_superseded() -> None:
     for keep, gone in ((1, ["1", "2"]), (2, ["1"]), (9, [])):
         assert [each.id for each in superseded(known, keep)] == gone
     assert len(superseded(known, 0)) == 4
+
+
+def test_a_whole_backup_is_never_superseded_by_a_damaged_one() -> None:
+    """What was damaged when it was put aside makes nothing dispensable."""
+    known = [_backup("1"), _backup("2"), replace(_backup("3"), damage=("a.bin",))]
+    assert [each.id for each in superseded(known)] == ["1"]

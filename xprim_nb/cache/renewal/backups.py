@@ -128,6 +128,8 @@ def list_backups(layout: Layout, ref: ModelRef | None = None) -> list[Backup]:
 def find_backup(layout: Layout, ref: ModelRef, to: str | None = None) -> Backup:
     """The newest backup that nothing is known against, or the one that `to` names.
 
+    One that was damaged already when it was made comes after those that were not.
+
     Args:
         layout: Where things lie.
         ref: Which version.
@@ -139,7 +141,7 @@ def find_backup(layout: Layout, ref: ModelRef, to: str | None = None) -> Backup:
     known = list_backups(layout, ref)
     if to is None:
         usable = [each for each in known if not each.problem] or known
-        found = usable[-1:]
+        found = ([each for each in usable if not each.damage] or usable)[-1:]
     else:
         found = [each for each in known if each.id == to] or [
             each for each in known if len(to) >= _SHORT_DIGEST and each.manifest_hash.startswith(to)
@@ -188,15 +190,22 @@ def damage_in(local: Mapping[str, LocalFile]) -> dict[str, str]:
 def superseded(backups: Sequence[Backup], keep: int = 1) -> tuple[Backup, ...]:
     """Those that newer ones of the same version make dispensable. Pure.
 
+    The newest stay, and the newest of those that were whole when they were made.
+
     Args:
         backups: Any, in any order. One that cannot be put back counts for nothing, and is nobody's to drop unasked.
         keep: How many of each version stay.
     """
-    usable = sorted((each for each in backups if not each.problem), key=lambda each: (each.ref, each.id))
-    newest: dict[ModelRef, list[Backup]] = {}
-    for each in usable:
-        newest.setdefault(each.ref, []).append(each)
-    return tuple(each for known in newest.values() for each in known[: max(len(known) - keep, 0)])
+    by_version: dict[ModelRef, list[Backup]] = {}
+    for each in sorted(backups, key=lambda each: (each.ref, each.id)):
+        if not each.problem:
+            by_version.setdefault(each.ref, []).append(each)
+    gone: list[Backup] = []
+    for known in by_version.values():
+        whole = [each for each in known if not each.damage]
+        stay = [*known[max(len(known) - keep, 0) :], *whole[max(len(whole) - keep, 0) :]]
+        gone += [each for each in known if each not in stay]
+    return tuple(gone)
 
 
 def _backup(layout: Layout, ref: ModelRef, path: Path) -> Backup | None:

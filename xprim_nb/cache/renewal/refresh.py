@@ -14,7 +14,7 @@ Source: spec 2 §Refresh; seeds/000 §3 (Update Process).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -32,7 +32,6 @@ from xprim_nb.cache.pull import Puller
 from xprim_nb.cache.renewal.backups import damage_in, facts_for, find_backup, has_backup
 from xprim_nb.cache.renewal.carry import carried_bytes, carry, merge_trees
 from xprim_nb.cache.renewal.changes import LocalFile, examine
-from xprim_nb.cache.renewal.check import ChunkCheck, check_chunks
 from xprim_nb.cache.renewal.compare import compare
 from xprim_nb.cache.renewal.history import remember
 from xprim_nb.cache.renewal.merge import FileChange, merge
@@ -40,7 +39,7 @@ from xprim_nb.cache.renewal.nearby import NoChunks, sound_chunks
 from xprim_nb.cache.renewal.rollback import Restorer
 from xprim_nb.cache.renewal.strategy import UpdateStrategy
 from xprim_nb.cache.renewal.telling import told_damage, told_plan, told_result
-from xprim_nb.cache.renewal.values import Refreshed, RefreshPlan, Verdict
+from xprim_nb.cache.renewal.values import Refreshed, RefreshPlan, Unreadable, Verdict
 from xprim_nb.cache.state import State
 from xprim_nb.cache.store import Store
 from xprim_nb.cache.values import InstalledModel
@@ -53,7 +52,7 @@ from xprim_nb.registry.manifest import Manifest, VerifiedManifest
 
 __all__ = ["Refresher", "Validator"]
 
-Validator: TypeAlias = Callable[[InstalledModel], Verdict]
+Validator: TypeAlias = Callable[[ModelRef], Awaitable[Verdict]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +77,7 @@ class Refresher:
         client: The registry.
         state: Where what was done is remembered.
         events: Where it is told.
-        validate: Judges a version that was just put in place, in a thread, while its lock is held: it takes none.
-            A chunk check when None.
+        validate: Judges a version that was just put in place, while its lock is held: it takes none itself.
     """
 
     def __init__(
@@ -93,12 +91,12 @@ class Refresher:
         client: RegistryClient,
         state: State,
         events: EventHub,
-        validate: Validator | None = None,
+        validate: Validator,
     ) -> None:
         self._layout, self._store, self._index = layout, store, index
         self._installer, self._puller, self._restorer = installer, puller, restorer
         self._client, self._state, self._events = client, state, events
-        self._validate: Validator = validate or (lambda model: check_chunks(layout, model))
+        self._validate = validate
 
     async def plan(self, ref: ModelRef, strategy: UpdateStrategy) -> RefreshPlan:
         """What `refresh` would do now. Writes nothing but the cached index and manifest.
@@ -294,9 +292,7 @@ class Refresher:
 
     async def _judge(self, done: Refreshed, old: _Old, strategy: UpdateStrategy) -> Refreshed:
         """Decision 6, and an old version that was kept for it alone goes."""
-        verdict = (
-            await settled(_verdict, self._validate, done.model) if strategy.validation_after_update else None
-        )
+        verdict = await _verdict(self._validate, done.ref) if strategy.validation_after_update else None
         policy, backup, wrong = strategy.update_policy, done.backup, False
         if verdict is not None and verdict.overall_status == "failed":
             wrong = True
@@ -340,11 +336,11 @@ def _news(done: Refreshed) -> tuple[Event, ...]:
     return (ModelInstalled(done.ref, digest, "updated"), refreshed)
 
 
-def _verdict(validate: Validator, model: InstalledModel) -> Verdict:
+async def _verdict(validate: Validator, ref: ModelRef) -> Verdict:
     try:
-        return validate(model)
+        return await validate(ref)
     except XprimError as error:  # what cannot be read is not whole
-        return ChunkCheck("failed", (error.message,))
+        return Unreadable(error.message)
 
 
 def _paths(changes: tuple[FileChange, ...], *actions: str) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ __all__ = [
     "Refreshed",
     "Restored",
     "RollbackPlan",
+    "Unreadable",
     "Verdict",
 ]
 
@@ -41,6 +42,14 @@ class Verdict(Protocol):
     def overall_status(self) -> str:
         """`healthy`, `degraded` or `failed`."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """The verdict on a version that could not be looked at; `why` is a sentence."""
+
+    why: str
+    overall_status: Literal["failed"] = "failed"
 
 
 @dataclass(frozen=True, slots=True)
