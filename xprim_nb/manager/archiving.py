@@ -21,8 +21,9 @@ from xprim_nb.cache.upkeep.archive import ArchivePlan, Archiver, drop_archive, p
 from xprim_nb.cache.upkeep.archived import Archived, archive_of, archives, require_archive
 from xprim_nb.cache.upkeep.dedupe import DedupePlan, Deduplicated, deduplicate, plan_dedupe
 from xprim_nb.cache.upkeep.history import record
+from xprim_nb.cache.upkeep.leases import gate, lease_count
 from xprim_nb.cache.upkeep.restoring import Restored, RestorePlan, Restorer
-from xprim_nb.cache.upkeep.usage import Usage
+from xprim_nb.cache.upkeep.usage import Usage, Used
 from xprim_nb.config import Config
 from xprim_nb.errors import StorageError
 from xprim_nb.events import EventHub, ModelRemoved, PullProgress
@@ -83,7 +84,8 @@ class Archiving(Reading):
 
         Raises:
             MissingExtraError: `zstandard` is not installed.
-            InvalidRefError, NotInstalledError, StorageError: See `errors`; the model is in place.
+            StorageError: Somebody has it open, or the disk refused; the model is in place.
+            InvalidRefError, NotInstalledError: See `errors`.
         """
         parsed = ModelRef.parse(ref).require_version()
         plan = await self.plan_archive(parsed)
@@ -96,8 +98,7 @@ class Archiving(Reading):
         used = (await settled(self._usage.read)).get(str(parsed))
         async with locked(self._layout.ref_lock(parsed)):
             await settled(self._installer.recover, parsed)
-            archived = await settled(self._archiver.write, parsed, used, time.time())
-            await settled(self._archiver.take_away, archived)
+            archived = await settled(self._archive, parsed, used)
         self.events.publish(ModelRemoved(parsed))
         details = {"model_bytes": archived.model_bytes, "stored_bytes": archived.stored_bytes}
         await self._record("archive", str(parsed), details)
@@ -151,6 +152,22 @@ class Archiving(Reading):
         async with locked(self._layout.ref_lock(parsed)):
             found = await settled(require_archive, self._layout, parsed)
             return await settled(lambda: drop_archive(self._layout, found, keep_local=True))
+
+    def _archive(self, ref: ModelRef, used: Used | None) -> Archived:
+        """Blocks its thread; the version's lock is held."""
+        with gate(self._layout, ref):
+            self._require_unread(ref)
+        archived = self._archiver.write(ref, used, time.time())
+        with gate(self._layout, ref):
+            self._require_unread(ref)
+            self._archiver.take_away(archived)
+        return archived
+
+    def _require_unread(self, ref: ModelRef) -> None:
+        if readers := lease_count(self._layout, ref, gated=True):
+            raise StorageError(
+                f"{readers} readers have {ref} open.", subject=str(ref), hint="Close them, then archive it."
+            )
 
     async def _drop_spent_archive(self, ref: ModelRef) -> None:
         """After a pull: an archive that has nothing which the installed model has not, goes."""

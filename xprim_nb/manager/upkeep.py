@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from xprim_nb._threads import settled
@@ -85,6 +86,7 @@ class Upkeep(Archiving):
         """
         if not isinstance(plan, CleanupPlan):
             plan = await self.plan_cleanup(plan)
+        await settled(self._usage.flush)
         executor = Executor(await self._look(), self._installer, self._archiver, self.events)
         result = await settled(executor.run, plan)
         await self._record(
@@ -99,7 +101,7 @@ class Upkeep(Archiving):
             },
         )
         if plan.policy.deduplication_enabled:
-            await self.dedupe()
+            result = replace(result, deduplicated=await self.dedupe())
         return result
 
     @at_home

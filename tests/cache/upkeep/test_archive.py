@@ -11,6 +11,7 @@ import pytest
 import pytest_socket
 
 from xprim_nb.cache.kept import changed_files
+from xprim_nb.cache.upkeep import restoring
 from xprim_nb.cache.upkeep.cleanup import CleanupPolicy
 from xprim_nb.errors import (
     MissingExtraError,
@@ -175,7 +176,7 @@ async def test_an_archive_serves_other_models_and_is_believed_no_more(
         await manager.pull(_A)
         archived = await manager.archive(_A)
         chunks = archived.path / "chunks"
-        one, two, three, four = made.chunks(_A)[:4]
+        one, two, three = made.chunks(_A)[:3]
         (chunks / f"{one}.zst").write_bytes(b"damaged")
         (chunks / f"{two}.zst").write_bytes((chunks / f"{three}.zst").read_bytes())
         import zstandard
@@ -307,3 +308,58 @@ async def test_a_wrong_chunk_is_never_archived_as_right(room: Room) -> None:
         assert (restored.path / "w.bin").read_bytes() == bytes(data)
         await manager.pull(_A, force=True)
     require_sound(room.base, {_A: _FILES})
+
+
+async def test_archiving_again_keeps_the_first_archives_files(room: Room) -> None:
+    """Archived with an edit, pulled anew, archived again: the edit of the first archive is put aside, not forgotten."""
+    room.publish({_A: _FILES})
+    async with room.manager() as manager:
+        await manager.pull(_A)
+        edit(room.dir(_A) / "config.json", b"first")
+        await manager.archive(_A)
+        await manager.pull(_A)
+        assert len(await manager.archived()) == 1  # it still holds the edit
+        edit(room.dir(_A) / "notes.txt", b"second")
+        archived = await manager.archive(_A)
+        assert archived.local_files == ("notes.txt",)
+        kept = {name: data for name, data in listing(room.layout.kept).items() if isinstance(data, bytes)}
+        assert [(Path(name).name, data) for name, data in kept.items()] == [("config.json", b"first")]
+        assert not [path for path in (archived.path / "local").iterdir() if path.read_bytes() == b"first"]
+        restored = await manager.restore(_A)
+        assert (restored.path / "notes.txt").read_bytes() == b"second"
+        assert restored.local_files == ("notes.txt",)
+
+
+async def test_a_model_that_is_read_is_not_archived(room: Room) -> None:
+    """While somebody has it open, archiving refuses; the reader's files stay where they are."""
+    room.publish({_A: _FILES})
+    async with room.manager() as manager:
+        await manager.pull(_A)
+        with await manager.open_file(_A, "w.bin"), pytest.raises(StorageError, match="1 readers"):
+            await manager.archive(_A)
+        require_sound(room.base, {_A: _FILES})
+        await manager.archive(_A)
+
+
+async def test_a_restore_that_was_killed_before_the_archive_went_is_finished(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model is back and its archive still there: the next restore only lets the archive go."""
+    room.publish({_A: _FILES})
+    async with room.manager() as manager:
+        await manager.pull(_A)
+        edit(room.dir(_A) / "config.json", b"mine")
+        await manager.archive(_A)
+
+        def killed(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(restoring, "drop_archive", killed)
+            with pytest.raises(KeyboardInterrupt):
+                await manager.restore(_A)
+        edit(room.dir(_A) / "config.json", b"mine, later")
+        restored = await manager.restore(_A)
+        assert restored.receipt.chunks_local == 0
+        assert (restored.path / "config.json").read_bytes() == b"mine, later"
+        assert await manager.archived() == []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -21,7 +23,7 @@ from .upkeep_worker import REFS
 _WORKER = Path(__file__).with_name("upkeep_worker.py")
 _SEED = 20261125
 # An operation takes some ten milliseconds.
-_LONGEST_S = 0.25
+_LONGEST_S = 0.3
 _SHARED = random_bytes("shared", 8_000)
 _FILES = {
     "group/model v1": {"w.bin": _SHARED, "a.bin": blocks(*range(10)), "config.json": b"{}"},
@@ -30,18 +32,36 @@ _FILES = {
 }
 
 
-def _kill_one(room: Room, chance: random.Random) -> None:
-    arguments = [sys.executable, str(_WORKER), str(room.base), str(room.made.root), str(chance.random())]
-    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    process.stdout.readline()
-    threading.Event().wait(
-        chance.random() * _LONGEST_S
-    )  # not to synchronise: the instant is the random thing
-    ended = process.poll()
-    process.kill()
-    errors = process.communicate()[1]
-    assert ended is None, errors
+class _Nursery:
+    """The process whose children are killed, each some time after it said `ready`."""
+
+    def __init__(self, room: Room, log: Path) -> None:
+        arguments = [sys.executable, str(_WORKER), str(room.base), str(room.made.root)]
+        self._log = log
+        with log.open("wb") as errors:
+            self._process = subprocess.Popen(
+                arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+            )
+
+    def kill_one(self, chance: random.Random) -> None:
+        """Let a child work for a random time, then kill it. One that ended by itself has found a fault."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{chance.random()}\n")
+        self._process.stdin.flush()
+        lines = {self._line(), self._line()}  # the child may be faster than its parent
+        pid = next(int(line) for line in lines if line.isdigit())
+        # Not to synchronise: the instant is the random thing.
+        threading.Event().wait(chance.random() * _LONGEST_S)
+        os.kill(pid, signal.SIGKILL)
+        assert self._line() == str(-signal.SIGKILL), self._log.read_text()
+
+    def close(self) -> None:
+        """End it."""
+        self._process.communicate()
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
 
 
 def _require_whole(room: Room, manager: Manager) -> None:
@@ -70,14 +90,17 @@ def _require_whole(room: Room, manager: Manager) -> None:
 @pytest.mark.chaos
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("kills", [20, pytest.param(220, marks=pytest.mark.slow)])
-async def test_killed_at_random_nothing_is_lost_and_nothing_half(room: Room, kills: int) -> None:
+async def test_killed_at_random_nothing_is_lost_and_nothing_half(
+    room: Room, tmp_path: Path, kills: int
+) -> None:
     """After each kill the installed models are whole, every added note is there, and each archive restores, offline."""
     room.publish(_FILES, file_hashes=True)
     seed = f"{_SEED}-{kills}"
     chance = random.Random(seed)
+    nursery = _Nursery(room, tmp_path / "errors")
     try:
         for _ in range(kills):
-            _kill_one(room, chance)
+            nursery.kill_one(chance)
             async with room.manager() as manager:
                 _require_whole(room, manager)
         async with room.manager(offline=True) as manager:
@@ -95,3 +118,5 @@ async def test_killed_at_random_nothing_is_lost_and_nothing_half(room: Room, kil
     except BaseException:
         print(f"the seed was {seed!r}")
         raise
+    finally:
+        nursery.close()

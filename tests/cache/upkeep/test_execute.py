@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -213,8 +214,8 @@ async def test_a_removal_is_told_and_written_down(room: Room) -> None:
             rows = connection.execute("SELECT kind, details FROM history").fetchall()
     removed = [str(each.ref) for each in heard if isinstance(each, ModelRemoved)]
     assert removed == list(result.removed_models)
-    assert [row[0] for row in rows] == ["cleanup"]
-    assert str(result.freed_bytes) in rows[0][1]
+    assert [row[0] for row in rows if row[0] != "pull"] == ["cleanup"]
+    assert str(result.freed_bytes) in rows[-1][1]
     assert "freed" in result.optimization_report
 
 
@@ -228,7 +229,6 @@ async def test_dependencies_come_from_the_index_and_from_the_adapter(room: Room)
     async with room.manager(offline=True) as manager:
         spared = {each.name: each for each in (await manager.plan_cleanup(_UNUSED)).spared}
     assert "other/by-index v1 depends on it" in spared[_B].reason
-    assert spared["other/by-index v1"].guard == "young" if "other/by-index v1" in spared else True
 
 
 async def test_superseded_backups_go_and_the_newest_stays(room: Room) -> None:
@@ -238,8 +238,7 @@ async def test_superseded_backups_go_and_the_newest_stays(room: Room) -> None:
         await manager.pull(_A)
         root = room.layout.cache / "backup/group/a/v1"
         for stamp in ("20200101T000000-aa", "20210101T000000-bb", "20220101T000000-cc"):
-            subprocess.run(["mkdir", "-p", root / stamp], check=True)
-            subprocess.run(["cp", "-a", room.dir(_A), root / stamp / "tree"], check=True)
+            shutil.copytree(room.dir(_A), root / stamp / "tree")
             (root / stamp / "backup.json").write_text("{}")
         edit(root / "20210101T000000-bb/tree/config.json", b"mine")
         plan = await manager.plan_cleanup(CleanupPolicy(min_age_hours=0))
@@ -267,17 +266,19 @@ asyncio.run(main())
 """
 
 
+def _started_holder(room: Room, ref: str) -> subprocess.Popen[str]:
+    arguments = [sys.executable, "-c", _HOLDER, str(room.base), room.url, ref]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(arguments, stdin=pipe, stdout=pipe, text=True, cwd=Path(__file__).parents[3])
+
+
 async def test_a_killed_holder_blocks_nobody(room: Room) -> None:
     """While another process leases a model it is spared; once that process is killed its lease is nothing."""
     room.publish(_FILES)
     async with room.manager() as manager:
         await manager.pull(_B)
         age(room, _B, 100)
-        arguments = [sys.executable, "-c", _HOLDER, str(room.base), room.url, _B]
-        pipe = subprocess.PIPE
-        holder = subprocess.Popen(
-            arguments, stdin=pipe, stdout=pipe, text=True, cwd=Path(__file__).parents[3]
-        )
+        holder = _started_holder(room, _B)
         try:
             assert holder.stdout is not None
             assert holder.stdout.readline() == "held\n"

@@ -1,24 +1,29 @@
 """Archives, restores, cleans up, shares and edits at random on one base, until somebody kills it.
 
-    python upkeep_worker.py BASE REGISTRY SEED
+    python upkeep_worker.py BASE REGISTRY
 
-What it adds to a model it has named in `BASE/../mine` before: `<ref>\t<text>` for each note, written and synced first.
-Says `ready` when its manager is open; ends with an error when something fails that should not.
+For each seed that it reads, a child does the work: a fork of this process, which has imported everything. Prints the
+child's number; the child says `ready` when its manager is open. When it is gone, its exit status is printed. Forking is
+safe here: this process has no threads.
+
+Each note that a child has added to a model is named in `BASE/../mine` afterwards.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import secrets
 import sys
+import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from xprim_nb.cache.upkeep.cleanup import CleanupPolicy
 from xprim_nb.config import Config
-from xprim_nb.errors import NotInstalledError, StorageError
+from xprim_nb.errors import NotInstalledError
 from xprim_nb.manager import Manager
 
 REFS = ("group/model v1", "group/model v2", "group/other v1")
@@ -60,22 +65,34 @@ async def _act(manager: Manager, chance: random.Random, mine: Path) -> None:
             await manager.remove(ref)
 
 
-async def main() -> None:
-    """See the module's docstring."""
-    base, registry, seed = sys.argv[1:]
+async def _work(base: Path, registry: str, seed: str) -> None:
     chance = random.Random(seed)
-    async with Manager(Config(registry_url=registry, data_dir=Path(base), backoff_s=0.0)) as manager:
+    async with Manager(Config(registry_url=registry, data_dir=base, backoff_s=0.0)) as manager:
         print("ready", flush=True)
         while True:
             try:
-                await _act(manager, chance, Path(base).parent / "mine")
+                await _act(manager, chance, base.parent / "mine")
             except NotInstalledError:
                 continue
-            except StorageError as error:
-                if "already" in error.message or "locked" in error.message:
-                    continue
-                raise
+
+
+def main() -> None:
+    """See the module's docstring."""
+    base, registry = sys.argv[1:]
+    while seed := sys.stdin.readline().strip():
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                asyncio.run(_work(Path(base), registry, seed))
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(status)
+        print(pid, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

@@ -276,7 +276,7 @@ class Examiner:
             wanted: The chunks to be found.
         """
         self._index.reconcile(self._store.list())
-        local = LocalChunks(self._layout, self._index, "", list(wanted))
+        local = LocalChunks(self._layout, self._index, "", list(wanted), manifest=manifest)
         for digest, places in local.places.items():
             local.places[digest] = [place for place in places if place.ref != ref]
         found: dict[Digest, str | None] = {}

@@ -259,7 +259,7 @@ class Repairer:
         self._index.reconcile(self._store.list())
         missing = [digest for digest in manifest.distinct if digest not in mending.present]
         # Under no name: an unfinished pull of this very model is as good a neighbour as any.
-        local = LocalChunks(self._layout, self._index, "", missing)
+        local = LocalChunks(self._layout, self._index, "", missing, manifest=manifest)
         work.meter.begin(manifest, set(mending.present))
         with ThreadPoolExecutor(self._concurrency) as pool:
             for digest, source in zip(

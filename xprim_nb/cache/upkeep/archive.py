@@ -5,7 +5,8 @@ Archiving, under the version's lock:
     1. Each chunk the model holds is compressed, unpacked again, hashed, and named. One that it does not hold any more is
        listed as missing.
     2. Files that somebody changed or added, and files that share a missing chunk, are copied as they are, hashed.
-    3. All of it is made durable; then `archive.json` names it.
+    3. All of it is made durable; changed files that only an earlier archive of the version has are put aside; then
+       `archive.json` names the new one.
     4. The model is removed by the installer, which puts changed files aside; those that the archive has are let go.
 
 Restoring is a pull whose nearest source is the archive: the files of step 2 are laid over the gathered tree before it
@@ -22,7 +23,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,7 @@ from xprim_nb.cache.upkeep.archived import (
     Archived,
     ArchiveDocument,
     LocalFile,
+    archive_of,
     chunk_file,
     require_archive,
     zstandard,
@@ -150,15 +152,23 @@ class Archiver:
                 f"{model.path} is a link: what lies elsewhere is not ours to archive.",
                 subject=str(model.path),
             )
+        before = archive_of(self._layout, ref)
         verified = read_manifest(self._layout, model.path)
         directory = self._layout.archive_dir(ref)
         with storage_errors(directory, "archiving"):
-            make_dirs(directory / "chunks")
-            make_dirs(directory / "local")
+            for folder in ("chunks", "local"):
+                make_dirs(directory / folder)
+                for litter in (directory / folder).glob(".*.tmp"):  # of a killed try: the lock is ours
+                    litter.unlink()
             missing = self._pack_all(directory, model.path, verified.manifest)
             local, absent = self._keep_local(directory, model.path, verified.manifest, missing)
             write_atomic(directory / "manifest.json", verified.raw)
             sync_tree(directory)
+            if before is not None:
+                stale = [
+                    path for path in before.local_files if local.get(path) != before.document.local[path]
+                ]
+                _set_aside(self._layout, before, stale)
         document = ArchiveDocument(
             id=secrets.token_hex(8),
             ref=str(ref),
@@ -176,7 +186,10 @@ class Archiver:
         write_atomic(
             directory / "archive.json", orjson.dumps(document.model_dump(), option=orjson.OPT_INDENT_2)
         )
-        return require_archive(self._layout, ref)
+        archived = require_archive(self._layout, ref)
+        with storage_errors(directory, "archiving"):
+            _drop_unnamed(archived, verified.manifest)
+        return archived
 
     def take_away(self, archived: Archived) -> Path | None:
         """Step 4; where files were put aside that the archive does not have, if any.
@@ -353,24 +366,9 @@ def drop_archive(layout: Layout, archived: Archived, *, keep_local: bool) -> Pat
     Raises:
         StorageError: The disk refused; the archive, or every changed file, is still there.
     """
-    kept = None
     doomed = layout.new_trash()
     with storage_errors(archived.path, "removing an archive"):
-        if keep_local and archived.local_files:
-            kept = layout.kept_dir(archived.ref)
-            for path, target in _kept_places(archived, kept):
-                make_dirs(target.parent)
-                file = archived.document.local[path]
-                if file.link is not None:
-                    target.symlink_to(file.link)
-                else:
-                    shutil.copyfile(archived.path / "local" / file.sha256, target)
-                    fd = os.open(target, os.O_RDWR)
-                    try:
-                        sync_file(fd)
-                    finally:
-                        os.close(fd)
-                sync_dir(target.parent)
+        kept = _set_aside(layout, archived, archived.local_files) if keep_local else None
         move_dir(archived.path, doomed)
         for parent in (archived.path.parent, archived.path.parent.parent):
             with contextlib.suppress(OSError):  # not empty
@@ -379,6 +377,32 @@ def drop_archive(layout: Layout, archived: Archived, *, keep_local: bool) -> Pat
     return kept
 
 
-def _kept_places(archived: Archived, kept: Path) -> Iterator[tuple[str, Path]]:
-    for path in archived.local_files:
-        yield path, kept / path
+def _set_aside(layout: Layout, archived: Archived, paths: Sequence[str]) -> Path | None:
+    """Copy changed files out of an archive to where files are put aside; durable when this returns."""
+    if not paths:
+        return None
+    kept = layout.kept_dir(archived.ref)
+    for path in paths:
+        file, target = archived.document.local[path], kept / path
+        make_dirs(target.parent)
+        if file.link is not None:
+            target.symlink_to(file.link)
+        else:
+            shutil.copyfile(archived.path / "local" / file.sha256, target)
+            fd = os.open(target, os.O_RDWR)
+            try:
+                sync_file(fd)
+            finally:
+                os.close(fd)
+        sync_dir(target.parent)
+    return kept
+
+
+def _drop_unnamed(archived: Archived, manifest: Manifest) -> None:
+    """Delete what an earlier archive of the version left: `archive.json` does not name it any more."""
+    named = {file.sha256 for file in archived.document.local.values()}
+    chunks = {chunk_file(archived.path, digest).name for digest in manifest.distinct}
+    for folder, known in (("local", named), ("chunks", chunks)):
+        for path in (archived.path / folder).iterdir():
+            if path.name not in known:
+                path.unlink()

@@ -27,6 +27,7 @@ from xprim_nb.cache.kept import changed_files
 from xprim_nb.cache.upkeep.archive import Archiver, drop_archive
 from xprim_nb.cache.upkeep.archived import archive_of
 from xprim_nb.cache.upkeep.cleanup import Candidate, CleanupPlan, Guard, Spared, dependents
+from xprim_nb.cache.upkeep.dedupe import Deduplicated
 from xprim_nb.cache.upkeep.facts import Look, changed_backup, inodes_of, named_by_intents
 from xprim_nb.cache.upkeep.leases import gate, lease_count
 from xprim_nb.cache.upkeep.needs import needs_of
@@ -69,12 +70,14 @@ class CleanupResult:
         done: What went.
         spared: What stayed after all, and why.
         failed: Sentences about what the disk refused.
+        deduplicated: Which files share their blocks now, when the policy asked for it.
     """
 
     plan: CleanupPlan
     done: tuple[Done, ...]
     spared: tuple[Spared, ...] = ()
     failed: tuple[str, ...] = ()
+    deduplicated: Deduplicated | None = None
 
     @property
     def freed_bytes(self) -> int:
@@ -107,6 +110,8 @@ class CleanupResult:
 
     def __str__(self) -> str:
         lines = [str(each) for each in (*self.done, *self.spared, *self.failed)]
+        if self.deduplicated is not None:
+            lines.append(str(self.deduplicated))
         return "\n".join([*lines, f"{format_bytes(self.freed_bytes)} freed."])
 
 
