@@ -3,157 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import subprocess
-import sys
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from pydantic import BaseModel
 
-from xprim_nb._files import PathLock
-from xprim_nb.cache.health.report import ValidationReport
+from xprim_nb.cache.upkeep.cleanup import CleanupPolicy
 from xprim_nb.config import Config
-from xprim_nb.errors import ConfigError, NetworkError, NotInstalledError, StorageError
-from xprim_nb.events import CorruptionFound, Event, EventHub
+from xprim_nb.errors import ConfigError, NetworkError, StorageError
+from xprim_nb.events import CorruptionFound
 from xprim_nb.manager import Manager
-from xprim_nb.manager.due import MaintenanceRecord, Schedule, next_due, read_record, write_record
-from xprim_nb.manager.maintaining import Maintainer
+from xprim_nb.manager.due import MaintenanceRecord, write_record
 from xprim_nb.manager.steward import MaintenanceReport
 
-_ROOT = Path(__file__).resolve().parents[1]
-_T0 = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
-
-
-def _report(name: str, status: str = "healthy") -> ValidationReport:
-    return ValidationReport.model_validate(
-        {"model_id": name, "validation_timestamp": _T0, "overall_status": status}
-    )
-
-
-class _Policy(BaseModel):
-    """As much of a `CleanupPolicy` as maintenance reads."""
-
-    deduplication_enabled: bool = False
-
-
-@dataclass
-class Recorder:
-    """A steward that does nothing and remembers what it was told; `fails` says which verb raises what."""
-
-    states: dict[str, str] = field(default_factory=dict)
-    mends: dict[str, bool] = field(default_factory=dict)
-    backups: dict[str, str] = field(default_factory=dict)
-    fails: dict[str, Exception] = field(default_factory=dict)
-    bundle_states: dict[str, str] = field(default_factory=dict)
-    bundle_mends: bool = True
-    calls: list[str] = field(default_factory=list)
-    entered: asyncio.Event = field(default_factory=asyncio.Event)
-    goes_on: asyncio.Event | None = None
-
-    async def scrub(self, budget_s: float = 60.0) -> object:
-        await self._told(f"scrub {budget_s:g}")
-        return "91 % verified."
-
-    async def validate_all(self, depth: str = "quick") -> list[ValidationReport]:
-        await self._told(f"validate_all {depth}")
-        return [_report(name, status) for name, status in self.states.items()]
-
-    async def validate(self, ref: Any, depth: str = "quick") -> ValidationReport:
-        await self._told(f"validate {ref}")
-        return _report(str(ref), self.states[str(ref)])
-
-    async def repair(self, ref: Any) -> Any:
-        await self._told(f"repair {ref}")
-        success = self.mends.get(str(ref), True)
-        return SimpleNamespace(success=success, remaining_issues=() if success else ("chunk 3 is nowhere.",))
-
-    async def rollback(self, ref: Any) -> object:
-        await self._told(f"rollback {ref}")
-        if str(ref) not in self.backups:
-            raise NotInstalledError("no backup")
-        self.states[str(ref)] = self.backups[str(ref)]
-        return None
-
-    async def plan_cleanup(self, policy: Any = None) -> Any:
-        await self._told("plan_cleanup")
-        return SimpleNamespace(freed_bytes=10)
-
-    async def cleanup(self, plan: Any) -> Any:
-        await self._told("cleanup")
-        return SimpleNamespace(freed_bytes=plan.freed_bytes, removed_models=("demo/old v1",))
-
-    async def dedupe(self) -> object:
-        await self._told("dedupe")
-        return "2 files share their blocks."
-
-    async def list_bundles(self) -> Any:
-        await self._told("list_bundles")
-        return [SimpleNamespace(ref=name) for name in self.bundle_states]
-
-    async def validate_bundle(self, ref: Any, depth: str = "full") -> ValidationReport:
-        await self._told(f"validate_bundle {ref}")
-        return _report(str(ref), self.bundle_states[str(ref)])
-
-    async def repair_bundle(self, ref: Any) -> Any:
-        await self._told(f"repair_bundle {ref}")
-        return SimpleNamespace(success=self.bundle_mends, remaining_issues=("README.md: it never came.",))
-
-    async def _told(self, call: str) -> None:
-        self.calls.append(call)
-        self.entered.set()
-        if self.goes_on is not None:
-            await self.goes_on.wait()
-        error = self.fails.get(call.split(maxsplit=1)[0])
-        if error is not None:
-            raise error
-
-
-@dataclass
-class Clock:
-    """A clock that stands still until it is moved."""
-
-    now: datetime = _T0
-
-    def __call__(self) -> float:
-        return self.now.timestamp()
-
-
-@dataclass
-class Bench:
-    """A maintainer of a recorder."""
-
-    steward: Recorder
-    clock: Clock
-    maintainer: Maintainer
-    heard: list[Event]
+from .stewards import T0, Bench
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     """A maintainer whose verbs are recorded and whose clock stands still."""
-    steward, clock, events, heard = Recorder(), Clock(), EventHub(), list[Event]()
-    events.subscribe(heard.append)
-    maintainer = Maintainer(
-        steward=steward,
-        bundles=cast("Any", steward),
-        record_file=tmp_path / "cache" / "maintenance.json",
-        lock_file=tmp_path / "cache" / "locks" / "maintenance.lock",
-        events=events,
-        clock=clock,
-    )
-    return Bench(steward, clock, maintainer, heard)
+    return Bench.at(tmp_path)
 
 
 async def test_the_order_is_the_specs(bench: Bench) -> None:
     """Health check, then clean-up, then optimisation, then the record; nothing is mended that is whole."""
     bench.steward.states = {"demo/a v1": "healthy", "demo/b v1": "degraded"}
     bench.steward.bundle_states = {"demo/a": "healthy"}
-    report = await bench.maintainer.run(_Policy(deduplication_enabled=True))
+    report = await bench.maintainer.run(CleanupPolicy(deduplication_enabled=True))
     assert bench.steward.calls == [
         "scrub 60",
         "validate_all quick",
@@ -171,7 +48,7 @@ async def test_the_order_is_the_specs(bench: Bench) -> None:
 
 async def test_without_the_wish_nothing_is_shared(bench: Bench) -> None:
     """Deduplication happens only where the policy asks for it."""
-    await bench.maintainer.run(_Policy())
+    await bench.maintainer.run(CleanupPolicy())
     await bench.maintainer.run()
     assert "dedupe" not in bench.steward.calls
 
@@ -242,7 +119,7 @@ async def test_damaged_bundles_are_repaired_or_told(bench: Bench) -> None:
 async def test_a_step_that_fails_does_not_stop_the_others(bench: Bench, verb: str) -> None:
     """A full disk in one step is a sentence in the report; every other step is still taken."""
     bench.steward.fails[verb] = StorageError("the disk is full")
-    report = await bench.maintainer.run(_Policy(deduplication_enabled=True))
+    report = await bench.maintainer.run(CleanupPolicy(deduplication_enabled=True))
     assert (report.ran, report.success) == (True, False)
     assert len(report.problems) == 1
     assert "the disk is full" in report.problems[0]
@@ -257,7 +134,7 @@ async def test_it_runs_when_it_is_due(bench: Bench) -> None:
     assert not (await bench.maintainer.run(if_due=True)).ran
     await bench.maintainer.set_schedule("daily")
     first = await bench.maintainer.run(if_due=True)
-    assert (first.ran, first.next_due) == (True, _T0 + timedelta(hours=23))
+    assert (first.ran, first.next_due) == (True, T0 + timedelta(hours=23))
     bench.clock.now += timedelta(hours=22)
     early = await bench.maintainer.run(if_due=True)
     assert (early.ran, early.next_due) == (False, first.next_due)
@@ -267,33 +144,10 @@ async def test_it_runs_when_it_is_due(bench: Bench) -> None:
     assert (await bench.maintainer.run()).ran, "asked for by hand, it always runs"
 
 
-async def test_another_process_is_not_disturbed(bench: Bench) -> None:
-    """While somebody holds the lock nothing is done, and the report says why."""
-    other = PathLock(bench.maintainer.lock_file)
-    assert other.try_acquire()
-    report = await bench.maintainer.run()
-    assert (report.ran, bench.steward.calls) == (False, [])
-    assert "Another process" in report.verdict
-    other.release()
-    assert (await bench.maintainer.run()).ran
-
-
-async def test_two_runs_in_one_process_do_not_overlap(bench: Bench) -> None:
-    """A second run while the first is at work does nothing; a cancelled run gives the lock back."""
-    bench.steward.goes_on = asyncio.Event()
-    first = asyncio.create_task(bench.maintainer.run())
-    await bench.steward.entered.wait()
-    assert not (await bench.maintainer.run()).ran
-    first.cancel()
-    await asyncio.wait([first])
-    bench.steward.goes_on.set()
-    assert (await bench.maintainer.run()).ran
-
-
 async def test_a_killed_run_is_not_begun_again_at_once(bench: Bench) -> None:
     """A run that began and never ended waits an hour: whatever killed it must not be met every five minutes."""
     await bench.maintainer.set_schedule("daily")
-    record = MaintenanceRecord(schedule="daily", begun_at=_T0)
+    record = MaintenanceRecord(schedule="daily", begun_at=T0)
     write_record(bench.maintainer.record_file, record)
     assert not (await bench.maintainer.run(if_due=True)).ran
     bench.clock.now += timedelta(minutes=61)
@@ -314,93 +168,11 @@ async def test_a_schedule_set_during_a_run_stays(bench: Bench) -> None:
 async def test_the_plan_mends_nothing(bench: Bench) -> None:
     """A plan looks and tells; it repairs, removes and records nothing."""
     bench.steward.states = {"demo/a v1": "failed", "demo/b v1": "healthy"}
-    plan = await bench.maintainer.plan(_Policy(deduplication_enabled=True), schedule="daily")
+    plan = await bench.maintainer.plan(CleanupPolicy(deduplication_enabled=True), schedule="daily")
     assert (plan.is_due, plan.models, plan.to_repair, plan.freed_bytes) == (True, 2, ("demo/a v1",), 10)
     assert "demo/a v1" in str(plan)
     assert bench.steward.calls == ["validate_all quick", "list_bundles", "plan_cleanup"]
     assert not bench.maintainer.record_file.exists()
-
-
-@pytest.mark.parametrize(
-    ("schedule", "last", "due"),
-    [
-        ("daily", datetime(2026, 2, 28, 3, tzinfo=UTC), datetime(2026, 3, 1, 2, tzinfo=UTC)),
-        ("weekly", datetime(2026, 2, 28, 3, tzinfo=UTC), datetime(2026, 3, 7, 2, tzinfo=UTC)),
-        ("monthly", datetime(2026, 1, 31, 3, tzinfo=UTC), datetime(2026, 2, 28, 2, tzinfo=UTC)),
-        ("monthly", datetime(2025, 12, 31, 3, tzinfo=UTC), datetime(2026, 1, 31, 2, tzinfo=UTC)),
-        ("daily", datetime(2031, 1, 1, tzinfo=UTC), _T0),  # the clock was put back
-    ],
-)
-def test_due_times(schedule: Schedule, last: datetime, due: datetime) -> None:
-    """A day, a week and a month after the last run, an hour early; at once when that lies in the future."""
-    record = MaintenanceRecord(schedule=schedule, begun_at=last, last_begun_at=last, ended_at=last)
-    assert next_due(record, _T0) == due
-
-
-def test_a_damaged_record_is_none(tmp_path: Path) -> None:
-    """A torn record costs a run too many, nothing else; one of a newer program is left alone."""
-    path = tmp_path / "maintenance.json"
-    assert read_record(path) == MaintenanceRecord()
-    for raw in (b"", b"{", b"[]", b'{"schedule": "hourly"}'):
-        path.write_bytes(raw)
-        assert read_record(path) == MaintenanceRecord()
-    path.write_text(json.dumps({"schedule": "daily"}))
-    assert read_record(path).schedule == "daily"
-    path.write_text(json.dumps({"schema_version": 2}))
-    with pytest.raises(ConfigError, match="schema version 2"):
-        read_record(path)
-
-
-class _Ticks:
-    """Sleeps that last until the test says so."""
-
-    def __init__(self) -> None:
-        self.asleep, self._wake = asyncio.Event(), asyncio.Event()
-
-    async def __call__(self, seconds: float) -> None:
-        self.asleep.set()
-        await self._wake.wait()
-        self._wake.clear()
-
-    async def until_asleep(self) -> None:
-        """Return when it sleeps again."""
-        await self.asleep.wait()
-        self.asleep.clear()
-
-    def tick(self) -> None:
-        """Let it wake."""
-        self._wake.set()
-
-
-async def test_the_background_polls_and_stops(tmp_path: Path, bench: Bench) -> None:
-    """Started once, it runs when it is due, goes on after a failure, and ends with its manager."""
-    ticks = _Ticks()
-    config = Config(data_dir=tmp_path, offline=True)
-    async with Manager(config) as manager:
-        manager._caretaker = bench.maintainer
-        await manager.schedule_maintenance("daily")
-        assert await manager.start_maintenance(sleep=ticks)
-        assert not await manager.start_maintenance(sleep=ticks)
-        await ticks.until_asleep()
-        assert bench.steward.calls.count("cleanup") == 1
-        ticks.tick()
-        await ticks.until_asleep()
-        assert bench.steward.calls.count("cleanup") == 1, "not due yet"
-        bench.clock.now += timedelta(days=1)
-        bench.steward.fails["validate_all"] = RuntimeError("a bug")
-        ticks.tick()
-        await ticks.until_asleep()
-        del bench.steward.fails["validate_all"]
-        bench.clock.now += timedelta(days=1)
-        ticks.tick()
-        await ticks.until_asleep()
-        assert bench.steward.calls.count("cleanup") == 2
-        assert await manager.stop_maintenance()
-        assert not await manager.stop_maintenance()
-        assert await manager.start_maintenance(sleep=ticks)
-        watch = manager._watch
-    assert watch is not None
-    assert watch.cancelled()
 
 
 async def test_a_wrong_schedule_is_refused(tmp_path: Path) -> None:
@@ -411,29 +183,6 @@ async def test_a_wrong_schedule_is_refused(tmp_path: Path) -> None:
         assert (await manager.schedule_maintenance("weekly")).schedule == "weekly"
         assert (await manager.maintenance_record()).schedule == "weekly"
         assert (await manager.schedule_maintenance(None)).schedule is None
-
-
-_HOLDER = """
-import sys
-from pathlib import Path
-from xprim_nb._files import PathLock
-lock = PathLock(Path(sys.argv[1]))
-assert lock.try_acquire()
-print("held", flush=True)
-sys.stdin.readline()
-"""
-
-
-async def test_cron_and_kernel_exclude_each_other(bench: Bench) -> None:
-    """The lock holds across processes, and ends with the process that held it."""
-    command = [sys.executable, "-c", _HOLDER, str(bench.maintainer.lock_file)]
-    with subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:  # noqa: ASYNC220
-        assert other.stdout is not None
-        assert await asyncio.to_thread(other.stdout.readline) == b"held\n"
-        assert not (await bench.maintainer.run()).ran
-        other.kill()
-        await asyncio.to_thread(other.wait)
-    assert (await bench.maintainer.run()).ran
 
 
 def test_reports_speak(bench: Bench) -> None:

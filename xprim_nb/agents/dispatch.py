@@ -10,7 +10,7 @@ Source: spec 2 §For agents; seeds/000 §Tools (`manage_cache`).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, TypeVar, overload
+from typing import Any, TypeAlias, TypeVar, overload
 
 from pydantic import BaseModel, ValidationError
 
@@ -25,7 +25,7 @@ from xprim_nb.toolkit import Toolkit
 __all__ = ["dispatch", "manage_cache", "perform", "tool_of"]
 
 _Payload = TypeVar("_Payload", bound=BaseModel)
-Document = dict[str, Any]
+Document: TypeAlias = dict[str, Any]
 
 _VERBS: Mapping[str, Callable[[Manager, Any], Awaitable[verbs.Answer]]] = {
     "initialize": verbs.initialize,
@@ -59,15 +59,14 @@ def manage_cache(
     """
     if isinstance(owner, Manager):
         return dispatch(owner, operation)
-    kind = operation.get("type") if isinstance(operation, Mapping) else None
-    return owner.start(f"manage the cache: {kind}", dispatch, operation)
+    return owner.start("manage the cache", dispatch, operation)
 
 
 async def dispatch(manager: Manager, operation: object, *, allow_changes: bool = True) -> Document:
     """The dispatcher's answer; see `manage_cache`."""
     try:
         parsed = _parsed(Operation, operation, "operation")
-        tool = next(each for each in TOOLS if each.type == parsed.type)
+        tool = next(each for each in TOOLS if each.operation == parsed.type)
         answer = await perform(manager, tool, parsed.payload or {}, allow_changes=allow_changes)
     except XprimError as error:
         return {"error": error.to_dict()}
@@ -84,15 +83,15 @@ async def perform(
         ConfigError: The arguments do not fit, or changes are not allowed.
         XprimError: As the manager's verbs do.
     """
-    payload = _parsed(tool.payload, arguments, f"payload of {tool.type}")
+    payload = _parsed(tool.payload, arguments, f"payload of {tool.operation}")
     harmless = not tool.changes or (isinstance(payload, CleanupPayload) and payload.dry_run)
     if not (harmless or allow_changes):
         raise ConfigError(
-            f"This server only reads: {tool.type} would change the cache, and was not done.",
+            f"This server only reads: {tool.operation} would change the cache, and was not done.",
             subject=tool.name,
             hint="Whoever started it can allow changes: `xprim mcp --allow-changes`.",
         )
-    return await _VERBS[tool.type](manager, payload)
+    return await _VERBS[tool.operation](manager, payload)
 
 
 def tool_of(name: str) -> Tool | None:

@@ -17,6 +17,7 @@ from mcp.server.stdio import stdio_server
 
 import xprim_nb
 from xprim_nb.agents.schemas import DISPATCHER, TOOLS, tool_schemas
+from xprim_nb.agents.stdin import InputLines
 from xprim_nb.agents.tools import call_tool
 from xprim_nb.manager import Manager
 
@@ -69,7 +70,8 @@ def make_server(manager: Manager, *, allow_changes: bool = False) -> Server[Any]
 async def serve(manager: Manager, *, allow_changes: bool = False) -> None:
     """Serve on stdin and stdout until the client closes them; whatever else is printed meanwhile goes to stderr."""
     server = make_server(manager, allow_changes=allow_changes)
-    async with stdio_server() as (incoming, outgoing):
+    lines: Any = InputLines()  # as much of a text file as the SDK uses
+    async with stdio_server(stdin=lines) as (incoming, outgoing):
         await server.run(incoming, outgoing, server.create_initialization_options())
 
 

@@ -28,7 +28,7 @@ class Tool:
 
     Attributes:
         name: The seed's.
-        type: The operation it is.
+        operation: Which one it is.
         description: What it does, for the model that chooses.
         payload: What it takes.
         result: What it gives.
@@ -36,7 +36,7 @@ class Tool:
     """
 
     name: str
-    type: OperationType
+    operation: OperationType
     description: str
     payload: type[BaseModel]
     result: type[BaseModel]
@@ -153,13 +153,13 @@ def input_schema(tool: Tool | None) -> dict[str, Any]:
     """What a tool takes; the dispatcher when None."""
     if tool is not None:
         return _inlined(tool.payload.model_json_schema(mode="validation"))
-    payloads = [{"title": each.type, **_inlined(each.payload.model_json_schema())} for each in TOOLS]
+    payloads = [{"title": each.operation, **_inlined(each.payload.model_json_schema())} for each in TOOLS]
     return {
         "type": "object",
         "additionalProperties": False,
         "required": ["type"],
         "properties": {
-            "type": {"enum": [each.type for each in TOOLS], "description": "Which operation."},
+            "type": {"enum": [each.operation for each in TOOLS], "description": "Which operation."},
             "payload": {"description": "What the operation takes.", "anyOf": [*payloads, {"type": "null"}]},
         },
     }
@@ -200,10 +200,16 @@ def _inlined(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _closed(schema: Any) -> Any:  # noqa: ANN401  # JSON
-    """The schema with every object of named properties closed, and all of them required but for nulls left out."""
+    """The schema of what we give: no key more, and every key there but for those that may be null, which are left out."""
     if isinstance(schema, Mapping):
         closed = {key: _closed(value) for key, value in schema.items()}
-        if closed.get("type") == "object" and "properties" in closed:
+        properties = closed.get("properties")
+        if closed.get("type") == "object" and isinstance(properties, Mapping):
             closed["additionalProperties"] = False
+            closed["required"] = [name for name, value in properties.items() if not _may_be_null(value)]
         return closed
     return [_closed(each) for each in schema] if isinstance(schema, list) else schema
+
+
+def _may_be_null(schema: Mapping[str, Any]) -> bool:
+    return any(each.get("type") == "null" for each in schema.get("anyOf", ()))

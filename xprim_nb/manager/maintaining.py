@@ -29,6 +29,7 @@ from xprim_nb._threads import settled
 from xprim_nb.cache.bundles.keeper import BundleRepaired
 from xprim_nb.cache.bundles.store import Bundle
 from xprim_nb.cache.health.report import Depth, ValidationReport
+from xprim_nb.cache.upkeep.cleanup import CleanupPolicy
 from xprim_nb.errors import NotInstalledError, XprimError
 from xprim_nb.events import CorruptionFound, EventHub
 from xprim_nb.manager.due import MaintenanceRecord, Schedule, next_due, read_record, write_record
@@ -123,12 +124,12 @@ class Maintainer:
             to_repair=tuple(each.model_id for each in reports if each.overall_status == "failed"),
             cleanup=str(sketch),
             freed_bytes=sketch.freed_bytes,
-            optimises=_wants(policy, "deduplication_enabled"),
+            optimises=policy is not None and policy.deduplication_enabled,
         )
 
     async def run(
         self,
-        policy: Any = None,  # noqa: ANN401  # the clean-up's own type
+        policy: CleanupPolicy | None = None,
         *,
         if_due: bool = False,
         schedule: Schedule | None = None,
@@ -255,7 +256,7 @@ class Maintainer:
                 )
                 self.events.publish(CorruptionFound(bundle.ref, f"{what} is damaged: {said}.", step))
 
-    async def _clean_up(self, run: _Run, policy: Any) -> None:  # noqa: ANN401  # its own type
+    async def _clean_up(self, run: _Run, policy: CleanupPolicy | None) -> None:
         # The optimisation is a step of its own here, so that the report can tell what came of it.
         alone = policy.model_copy(update={"deduplication_enabled": False}) if policy is not None else None
         plan = await _tried(run, "The plan of the clean-up", self.steward.plan_cleanup(alone))
@@ -264,13 +265,9 @@ class Maintainer:
             if done is not None:
                 run.freed_bytes, run.removed_models = done.freed_bytes, tuple(done.removed_models)
                 run.cleanup = str(done)
-        if _wants(policy, "deduplication_enabled"):
+        if policy is not None and policy.deduplication_enabled:
             shared = await _tried(run, "The optimisation", self.steward.dedupe())
             run.optimisation = "" if shared is None else str(shared)
-
-
-def _wants(policy: object, name: str) -> bool:
-    return bool(getattr(policy, name, False))
 
 
 async def _tried(run: _Run, what: str, work: Awaitable[_T]) -> _T | None:

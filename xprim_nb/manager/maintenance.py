@@ -12,16 +12,19 @@ import asyncio
 import importlib
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from xprim_nb._threads import settled
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.state import State
+from xprim_nb.cache.upkeep.history import record
 from xprim_nb.errors import ConfigError, XprimError
 from xprim_nb.events import EventHub
 from xprim_nb.manager.reading import Reading, at_home
 
 if TYPE_CHECKING:
     from xprim_nb.cache.health.report import Depth
+    from xprim_nb.cache.upkeep.cleanup import CleanupPolicy
     from xprim_nb.manager.due import MaintenanceRecord, Schedule
     from xprim_nb.manager.maintaining import Maintainer
     from xprim_nb.manager.steward import MaintenancePlan, MaintenanceReport
@@ -59,7 +62,7 @@ class Maintenance(Reading):
     @at_home
     async def maintain(
         self,
-        policy: Any = None,  # noqa: ANN401  # a CleanupPolicy
+        policy: CleanupPolicy | None = None,
         *,
         if_due: bool = False,
         schedule: Schedule | None = None,
@@ -79,14 +82,17 @@ class Maintenance(Reading):
             ConfigError: The record was written by a newer version of this program.
             StorageError: The record cannot be read or written. All else that fails is in the report.
         """
-        return await self._maintainer.run(
+        report = await self._maintainer.run(
             policy, if_due=if_due, schedule=schedule, depth=depth, scrub_s=scrub_s
         )
+        if report.ran:
+            await settled(record, self._state, "maintain", "", report.model_dump(mode="json"))
+        return report
 
     @at_home
     async def plan_maintenance(
         self,
-        policy: Any = None,  # noqa: ANN401  # a CleanupPolicy
+        policy: CleanupPolicy | None = None,
         *,
         schedule: Schedule | None = None,
     ) -> MaintenancePlan:
@@ -125,7 +131,7 @@ class Maintenance(Reading):
     @at_home
     async def start_maintenance(
         self,
-        policy: Any = None,  # noqa: ANN401  # a CleanupPolicy
+        policy: CleanupPolicy | None = None,
         *,
         poll_s: float = _POLL_S,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
@@ -159,11 +165,11 @@ class Maintenance(Reading):
         return True
 
     async def _look_after(
-        self, policy: object, poll_s: float, sleep: Callable[[float], Awaitable[object]]
+        self, policy: CleanupPolicy | None, poll_s: float, sleep: Callable[[float], Awaitable[object]]
     ) -> None:
         while True:
             try:
-                report = await self._maintainer.run(policy, if_due=True)
+                report = await self.maintain(policy, if_due=True)
                 if report.ran:
                     _log.info("maintenance: %s", report.verdict)
             except XprimError as error:  # the next time may do

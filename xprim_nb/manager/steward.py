@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
 from xprim_nb._text import format_bytes
 from xprim_nb.cache.health.report import Depth, ValidationReport
 from xprim_nb.refs import ModelRef
+
+if TYPE_CHECKING:
+    from xprim_nb.cache.upkeep.cleanup import CleanupPolicy
 
 __all__ = [
     "CleanupDone",
@@ -86,11 +89,11 @@ class Steward(Protocol):
         """Put the newest backup of one back."""
         ...
 
-    async def plan_cleanup(self, policy: Any = None) -> CleanupSketch:  # noqa: ANN401  # its owner's own type
+    async def plan_cleanup(self, policy: CleanupPolicy | None = None) -> CleanupSketch:
         """What would go."""
         ...
 
-    async def cleanup(self, plan: Any) -> CleanupDone:  # noqa: ANN401  # as above
+    async def cleanup(self, plan: Any) -> CleanupDone:  # noqa: ANN401  # its owner's own type
         """Let it go."""
         ...
 

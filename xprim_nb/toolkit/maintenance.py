@@ -5,7 +5,7 @@ Source: spec 2 §Maintenance.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from xprim_nb._bridge import Handle
 from xprim_nb.manager import Manager
@@ -13,6 +13,7 @@ from xprim_nb.toolkit.base import Verbs
 
 if TYPE_CHECKING:
     from xprim_nb.cache.health.report import Depth
+    from xprim_nb.cache.upkeep.cleanup import CleanupPolicy
     from xprim_nb.manager.due import MaintenanceRecord, Schedule
     from xprim_nb.manager.steward import MaintenancePlan, MaintenanceReport
 
@@ -24,7 +25,7 @@ class MaintenanceVerbs(Verbs):
 
     def maintain(
         self,
-        policy: Any = None,  # noqa: ANN401  # a CleanupPolicy
+        policy: CleanupPolicy | None = None,
         *,
         if_due: bool = False,
         schedule: Schedule | None = None,
@@ -44,7 +45,7 @@ class MaintenanceVerbs(Verbs):
 
     def plan_maintenance(
         self,
-        policy: Any = None,  # noqa: ANN401  # a CleanupPolicy
+        policy: CleanupPolicy | None = None,
         *,
         schedule: Schedule | None = None,
     ) -> Handle[MaintenancePlan]:
@@ -59,7 +60,9 @@ class MaintenanceVerbs(Verbs):
         """See `Manager.schedule_maintenance`."""
         return self._do("schedule maintenance", Manager.schedule_maintenance, schedule)
 
-    def start_maintenance(self, policy: Any = None, *, poll_s: float = 300.0) -> Handle[bool]:  # noqa: ANN401
+    def start_maintenance(
+        self, policy: CleanupPolicy | None = None, *, poll_s: float = 300.0
+    ) -> Handle[bool]:
         """See `Manager.start_maintenance`; it ends with the toolkit."""
         return self._do("start maintenance", Manager.start_maintenance, policy, poll_s=poll_s)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from xprim_nb.cache.bundles.fetch import Fetcher
-from xprim_nb.errors import ConfigError, InvalidRefError
+from xprim_nb.errors import ConfigError, InvalidRefError, StorageError
 from xprim_nb.testing.faults import Replace, Status, Truncate
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 
@@ -227,3 +227,40 @@ async def test_a_mangled_document_is_checked_before_it_is_named(room: Room, site
         made = await manager.initialize(request.model_copy(update={"source_urls": urls}))
         assert "examples/api_reference.json" not in manager.bundle("demo/tiny").documents()
     assert not made.success
+
+
+async def test_a_disk_that_refuses_is_named(room: Room, site: FaultyRegistry) -> None:
+    """A file where a folder should be ends the call with its own error; what was written before is known."""
+    (room.base / "info/demo/tiny").mkdir(parents=True)
+    in_the_way = room.base / "info/demo/tiny/documentation"
+    in_the_way.write_text("mine")
+    async with room.manager() as manager:
+        with pytest.raises(StorageError, match="a file lies where a directory should be"):
+            await manager.initialize(request_for(site.url))
+        assert in_the_way.read_text() == "mine"
+        in_the_way.unlink()
+        assert (await manager.initialize(request_for(site.url))).success
+
+
+async def test_two_at_once_take_turns(room: Room, site: FaultyRegistry) -> None:
+    """Two managers that make the same bundle at once end with one whole bundle, each document fetched once."""
+    async with room.manager() as one, room.manager() as other:
+        first, second = await asyncio.gather(
+            one.initialize(request_for(site.url)), other.initialize(request_for(site.url))
+        )
+    assert (first.success, second.success) == (True, True)
+    assert sorted(each.status for each in site.requests) == [200] * 5 + [304] * 5
+
+
+async def test_a_cancelled_round_is_resumed(room: Room, site: FaultyRegistry) -> None:
+    """A cancelled call leaves no task behind and keeps what came; the next one fetches the rest."""
+    hold = site.hold(on=lambda request: request.path == "/ex/basic_usage.py")
+    async with room.manager() as manager:
+        running = asyncio.create_task(manager.initialize(request_for(site.url)))
+        await asyncio.to_thread(hold.wait_reached)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        hold.release()
+        made = await manager.initialize(request_for(site.url))
+    assert made.success

@@ -192,9 +192,13 @@ async def fetch_documents(
                         await settled(shelf.put_aside, path, damaged[path])
                     await settled(_keep, shelf, planned, path, data, found, state, outcome)
 
-    async with asyncio.TaskGroup() as group:
-        for planned in documents:
-            group.create_task(bring(planned))
+    tasks = [asyncio.create_task(bring(planned)) for planned in documents]
+    try:
+        await asyncio.gather(*tasks)
+    finally:  # a full disk ends the others too, and nobody writes any more when this has returned
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
     failures = {url: text for url, text in shelf.sources.failures.items() if url not in outcome.answered}
     await settled(shelf.note, failures={**failures, **outcome.failures})
     return outcome

@@ -2,7 +2,8 @@
 
     1. The last part of the URL's path, unquoted; without one, the host.
     2. Characters that are no letter, digit, `.`, `_` or `-` become `-`; dots and dashes in front go.
-    3. The spec's documents are spelled as the spec spells them (`readme.md` is `README.md`).
+    3. The spec's documents are spelled as the spec spells them (`readme.md` is `README.md`), and lie where it has them
+       (`performance_metrics.json` below `benchmarks/`).
     4. Names that Windows reserves get a `_` in front; long ones are cut.
     5. Two URLs that want one name (case aside): the later one gets six digits of its URL's hash.
 
@@ -50,9 +51,10 @@ _PROPER = {
     name.lower(): name
     for name in (
         "README.md", "technical_specs.md", "usage_guide.md", "changelog.md", "basic_usage.py",
-        "advanced_examples.ipynb", "api_reference.json",
+        "advanced_examples.ipynb", "api_reference.json", "performance_metrics.json", "comparison_data.json",
     )
 }  # fmt: skip
+_BENCHMARKS = frozenset({"performance_metrics.json", "comparison_data.json"})
 _PAPER_SUFFIXES = (".pdf", ".md")
 # A file name has 255 bytes on every file system in use; `.upstream` and a temporary name must fit on top.
 _MAX_NAME = 120
@@ -150,11 +152,12 @@ def _require_usable(url: str) -> None:
 
 def _free_path(kind: Kind, url: str, taken: set[str]) -> str:
     name = _safe_name(kind, url)
-    path = f"{kind}/{name}"
+    folder = "benchmarks" if name in _BENCHMARKS else kind
+    path = f"{folder}/{name}"
     if path.lower() in taken:  # 5
         stem, dot, suffix = name.rpartition(".")
         mark = hashlib.sha256(url.encode()).hexdigest()[:6]
-        path = f"{kind}/{stem}-{mark}.{suffix}" if dot else f"{kind}/{name}-{mark}"
+        path = f"{folder}/{stem}-{mark}.{suffix}" if dot else f"{folder}/{name}-{mark}"
     return path
 
 
