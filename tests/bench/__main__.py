@@ -1,4 +1,4 @@
-"""The door of the benchmarks: `python -m tests.bench pull …`, `… list …`, `… status …` and `… verify …`."""
+"""The door of the benchmarks: `python -m tests.bench pull …`, `… list …`, `… status …`, `… verify …`, `… update …`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from .cases import BUILDERS, PLAIN, TLS, default_hf_python
 from .health import HealthResult, run_status, run_verify
 from .listing import run_list
 from .pull import PullOptions, default_root, run_pull, say
+from .update import run_update
 
 
 def _interpreter(name: str) -> str:
@@ -47,7 +48,11 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--size-gib", type=float, default=2.0, help="size of the model (default %(default)s)")
     for verb in (status, verify):
         verb.add_argument("--rounds", type=int, default=5, help="of all cases, in turn (default %(default)s)")
-    for verb in (pull, lists, status, verify):
+    update = verbs.add_parser("update", help="compare a refresh that has 90 % here with fetching all")
+    update.add_argument("--size-gib", type=float, default=2.0, help="size of the model (default %(default)s)")
+    update.add_argument("--rounds", type=int, default=3, help="runs of each case (default %(default)s)")
+    update.add_argument("--server", choices=("auto", "nginx", "python"), default="auto")
+    for verb in (pull, lists, status, verify, update):
         verb.add_argument(
             "--root", type=Path, help="a directory on a real disk, kept (default: in the temp dir)"
         )
@@ -113,14 +118,23 @@ def _health(arguments: argparse.Namespace, root: Path) -> int:
     return 1 if any("FAILED" in reason for reason in result.skipped) else 0
 
 
+def _update(arguments: argparse.Namespace, root: Path) -> int:
+    try:
+        result = run_update(root.resolve(), arguments.size_gib, arguments.rounds, arguments.server)
+    except (OSError, RuntimeError) as error:
+        say(f"error: {error}")
+        return 1
+    print(json.dumps(result.document(), indent=1) if arguments.json else result.text())
+    return 0
+
+
 def main() -> int:
     """Run the benchmark that the command line names and return its exit status."""
     arguments = _parser().parse_args()
     root = arguments.root or default_root()
     root.mkdir(parents=True, exist_ok=True)
-    if arguments.verb in ("status", "verify"):
-        return _health(arguments, root)
-    return _pull(arguments, root) if arguments.verb == "pull" else _list(arguments, root)
+    runs = {"pull": _pull, "list": _list, "status": _health, "verify": _health, "update": _update}
+    return runs[arguments.verb](arguments, root)
 
 
 if __name__ == "__main__":

@@ -27,14 +27,14 @@ from xprim_nb.manager import Manager
 from xprim_nb.registry.manifest import parse_manifest
 from xprim_nb.registry.sources.directory import DirectorySource
 
-_KILLED = 77
+KILLED = 77
 _REF = "group/model v1"
 _OLD = {"a.bin": blocks("a", "b"), "gone/x": b"only in the old one", "notes": b"old notes"}
 _NEW = {"a.bin": blocks("a", "c", "d"), "notes": b"new"}
 _MINE = b"what a user wrote"
 
 
-class _Countdown:
+class Countdown:
     """Ends the process before its n-th change below a directory."""
 
     def __init__(self, root: Path, point: int) -> None:
@@ -76,7 +76,7 @@ class _Countdown:
         if self._left == 0:
             if last_deed is not None:
                 last_deed()
-            os._exit(_KILLED)
+            os._exit(KILLED)
 
 
 class _Matrix:
@@ -93,11 +93,11 @@ class _Matrix:
         if self.scenario == "resume":
             missing = self.room.made.object_path(self.room.made.chunks(_REF)[-1])
             aside = missing.rename(self.root / "missing")
-            assert _in_child(lambda: self._with_manager(lambda manager: manager.pull(_REF))) == 1
+            assert in_child(lambda: self._with_manager(lambda manager: manager.pull(_REF))) == 1
             aside.rename(missing)
             shutil.move(self.room.base, self.template)
         elif self.scenario != "install":
-            _require_well(_in_child(lambda: self._with_manager(lambda manager: manager.pull(_REF))))
+            require_well(in_child(lambda: self._with_manager(lambda manager: manager.pull(_REF))))
             if self.scenario in ("update", "remove"):
                 (self.room.dir(_REF) / "notes").write_bytes(_MINE)
             if self.scenario == "force":
@@ -114,10 +114,10 @@ class _Matrix:
             shutil.rmtree(self.room.base, ignore_errors=True)
             shutil.copytree(self.template, self.room.base)
             self.fetched.write_text("")
-            status = _in_child(functools.partial(self._killed_at, point))
-            if status not in (0, _KILLED):
+            status = in_child(functools.partial(self._killed_at, point))
+            if status not in (0, KILLED):
                 raise SystemExit(f"point {point}: the operation failed by itself ({status})")
-            if _in_child(self._look_after):
+            if in_child(self._look_after):
                 raise SystemExit(
                     f"point {point} of {self.scenario} (exchange={self.exchange}) is not made good"
                 )
@@ -127,7 +127,7 @@ class _Matrix:
 
     def _killed_at(self, point: int) -> None:
         self._record_fetches()
-        _Countdown(self.room.base, point).install()
+        Countdown(self.room.base, point).install()
         self._with_manager(self._operation)
 
     def _operation(self, manager: Manager) -> Coroutine[Any, Any, Any]:
@@ -214,7 +214,7 @@ class _Matrix:
         asyncio.run(run())
 
 
-def _in_child(work: Callable[[], object]) -> int:
+def in_child(work: Callable[[], object]) -> int:
     pid = os.fork()
     if pid == 0:
         status = 1
@@ -229,7 +229,7 @@ def _in_child(work: Callable[[], object]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def _require_well(status: int) -> None:
+def require_well(status: int) -> None:
     assert status == 0, status
 
 

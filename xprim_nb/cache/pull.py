@@ -96,7 +96,7 @@ class Puller:
         """What it would take to assemble a manifest's files now; see `assembled` for the arguments."""
         partial = Partial(self._layout.partials / verified.digest, verified)
         await halting(partial.recall)
-        chunks = local if local is not None else await settled(self._local, verified)
+        chunks = local if local is not None else await settled(self.local_chunks, verified)
         return await settled(self._plan, ref, verified, installed, partial, chunks)
 
     async def pull(
@@ -207,7 +207,7 @@ class Puller:
             try:
                 meter.waiting_for = "what an earlier pull left to be verified"
                 await halting(partial.recall)
-                chunks = local if local is not None else await settled(self._local, verified)
+                chunks = local if local is not None else await settled(self.local_chunks, verified)
                 plan = await settled(self._plan, ref, verified, installed, partial, chunks)
                 check_space(
                     replace(plan, disk_needed=plan.disk_needed + further_bytes), self._layout.base
@@ -224,7 +224,8 @@ class Puller:
             finally:
                 partial.release()
 
-    def _local(self, verified: VerifiedManifest) -> LocalChunks:
+    def local_chunks(self, verified: VerifiedManifest) -> LocalChunks:
+        """Where the chunks of a manifest lie on this machine."""
         self._index.reconcile(self._store.list())
         return LocalChunks(
             self._layout,

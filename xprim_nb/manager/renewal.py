@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from xprim_nb._threads import settled
 from xprim_nb.cache.chunkindex import ChunkIndex
+from xprim_nb.cache.health.opening import HealthRoom
 from xprim_nb.cache.install import Installer
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.pull import Puller
@@ -57,6 +58,7 @@ class Renewal(Reading):
     _index: ChunkIndex
     _installer: Installer
     _puller: Puller
+    _health: HealthRoom
     _state: State
     _channels: tuple[Channel, ...]
 
@@ -76,6 +78,7 @@ class Renewal(Reading):
             self._client,
             self._state,
             self.events,
+            lambda ref: self._health.validator.validate(ref, "full"),
         )
 
     @at_home
@@ -112,11 +115,14 @@ class Renewal(Reading):
         # Its own channels hear what is told while it runs: this refresh, and damage found on the way.
         with self._notifier.overhearing(channels, parsed):
             try:
-                return await self._refresher.refresh(parsed, chosen, concurrency=wanted, progress=progress)
+                done = await self._refresher.refresh(parsed, chosen, concurrency=wanted, progress=progress)
             except XprimError as error:
                 notice = Notice.now("refresh_failed", parsed, "error", error.message, error.hint)
                 self._notifier.tell(notice, channels)
                 raise
+        if done.status == "rolled_back" or (done.status == "refreshed" and done.validation_report is None):
+            await settled(self._health.verdicts.forget, parsed)  # they are of another version
+        return done
 
     @at_home
     async def plan_rollback(self, ref: ModelRef | str, to: str | None = None) -> RollbackPlan:
@@ -136,7 +142,9 @@ class Renewal(Reading):
             NotInstalledError: There is no such backup.
             StorageError: It is damaged, or the disk refused; what was in place is in place.
         """
-        return await self._restorer.rollback(_version(ref), to, force=force)
+        restored = await self._restorer.rollback(_version(ref), to, force=force)
+        await settled(self._health.verdicts.forget, restored.ref)  # they are of another version
+        return restored
 
     @at_home
     async def backups(self, ref: ModelRef | str | None = None) -> list[Backup]:

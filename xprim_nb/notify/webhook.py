@@ -43,15 +43,16 @@ class Webhook:
         self._shown = f"webhook:{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}/***"
 
     def __call__(self, notice: Notice, closing: threading.Event) -> None:
-        """Deliver, in at most three tries; once `closing` is set there is no further one."""
+        """Deliver, in at most three tries; once `closing` is set they follow each other at once."""
         content = notice.model_dump_json().encode()
         for wait_s in (*_WAITS_S, None):
             why, is_passing = self._post(content)
             if not why:
                 return
-            if not is_passing or wait_s is None or closing.wait(wait_s):
+            if not is_passing or wait_s is None:
                 _log.warning("a notice could not be delivered to %r: %s", self, why)
                 return
+            closing.wait(wait_s)
 
     def __repr__(self) -> str:
         return self._shown

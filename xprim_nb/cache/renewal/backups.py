@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from xprim_nb.cache.intents import BACKUP_FILE
 from xprim_nb.cache.layout import Layout
-from xprim_nb.cache.renewal.changes import examine
+from xprim_nb.cache.renewal.changes import LocalFile, examine
 from xprim_nb.cache.renewal.values import Backup, BackupReason
 from xprim_nb.cache.store import read_manifest
 from xprim_nb.cache.values import InstalledModel
@@ -29,6 +29,7 @@ from xprim_nb.refs import ModelRef
 
 __all__ = [
     "BackupFacts",
+    "damage_in",
     "facts_for",
     "find_backup",
     "has_backup",
@@ -57,6 +58,7 @@ class BackupFacts(BaseModel):
         replaced_by: The manifest that came into its place.
         size_bytes: Size of its model's files.
         file_count: Files in its model.
+        damage: Paths that were damaged or missing already.
         extra: Further keys of its `registry.json` entry.
     """
 
@@ -71,13 +73,26 @@ class BackupFacts(BaseModel):
     replaced_by: str = ""
     size_bytes: int
     file_count: int
+    damage: tuple[str, ...] = ()
     extra: dict[str, Any] = {}
 
 
 def facts_for(
-    model: InstalledModel, reason: BackupReason, replaced_by: str, trigger: str = "manual"
+    model: InstalledModel,
+    reason: BackupReason,
+    replaced_by: str,
+    damage: Collection[str],
+    trigger: str = "manual",
 ) -> dict[str, Any]:
-    """What `backup.json` says of a version that is about to be put aside."""
+    """What `backup.json` says of a version that is about to be put aside.
+
+    Args:
+        model: The version.
+        reason: What puts it aside.
+        replaced_by: The digest of the manifest that comes into its place.
+        damage: Paths that are damaged or missing in it; see `damage_in`.
+        trigger: Why that is done.
+    """
     facts = BackupFacts(
         ref=str(model.ref),
         manifest_hash=model.manifest_hash,
@@ -87,6 +102,7 @@ def facts_for(
         replaced_by=replaced_by,
         size_bytes=model.total_size,
         file_count=model.file_count,
+        damage=tuple(sorted(damage)),
         extra=dict(model.extra),
     )
     return facts.model_dump(mode="json")
@@ -112,6 +128,8 @@ def list_backups(layout: Layout, ref: ModelRef | None = None) -> list[Backup]:
 def find_backup(layout: Layout, ref: ModelRef, to: str | None = None) -> Backup:
     """The newest backup that nothing is known against, or the one that `to` names.
 
+    One that was damaged already when it was made comes after those that were not.
+
     Args:
         layout: Where things lie.
         ref: Which version.
@@ -123,7 +141,7 @@ def find_backup(layout: Layout, ref: ModelRef, to: str | None = None) -> Backup:
     known = list_backups(layout, ref)
     if to is None:
         usable = [each for each in known if not each.problem] or known
-        found = usable[-1:]
+        found = ([each for each in usable if not each.damage] or usable)[-1:]
     else:
         found = [each for each in known if each.id == to] or [
             each for each in known if len(to) >= _SHORT_DIGEST and each.manifest_hash.startswith(to)
@@ -145,7 +163,7 @@ def has_backup(layout: Layout, ref: ModelRef) -> bool:
 
 
 def problems_of(layout: Layout, backup: Backup) -> tuple[str, ...]:
-    """Sentences that say what is wrong with a backup; empty when it can be put back as it was.
+    """Sentences that say what became of a backup since it was made; empty when it can be put back as it was.
 
     Files that look as they did when they were installed are not read.
 
@@ -155,26 +173,39 @@ def problems_of(layout: Layout, backup: Backup) -> tuple[str, ...]:
     if backup.problem:
         return (backup.problem,)
     manifest = read_manifest(layout, backup.tree).manifest
-    told = {"absent": "is missing", "damaged": "is damaged", "replaced": "is no plain file"}
+    found = damage_in(examine(layout, backup.tree, manifest))
     return tuple(
-        f"{path} {told[found.state]} in the backup {backup.id}."
-        for path, found in examine(layout, backup.tree, manifest).items()
-        if found.state in told
+        f"{path} {told} in the backup {backup.id}."
+        for path, told in found.items()
+        if path not in backup.damage
     )
+
+
+def damage_in(local: Mapping[str, LocalFile]) -> dict[str, str]:
+    """Paths that are not what was installed, and are nobody's work: what is wrong with each."""
+    told = {"absent": "is missing", "damaged": "is damaged", "replaced": "is no plain file"}
+    return {path: told[found.state] for path, found in local.items() if found.state in told}
 
 
 def superseded(backups: Sequence[Backup], keep: int = 1) -> tuple[Backup, ...]:
     """Those that newer ones of the same version make dispensable. Pure.
 
+    The newest stay, and the newest of those that were whole when they were made.
+
     Args:
         backups: Any, in any order. One that cannot be put back counts for nothing, and is nobody's to drop unasked.
         keep: How many of each version stay.
     """
-    usable = sorted((each for each in backups if not each.problem), key=lambda each: (each.ref, each.id))
-    newest: dict[ModelRef, list[Backup]] = {}
-    for each in usable:
-        newest.setdefault(each.ref, []).append(each)
-    return tuple(each for known in newest.values() for each in known[: max(len(known) - keep, 0)])
+    by_version: dict[ModelRef, list[Backup]] = {}
+    for each in sorted(backups, key=lambda each: (each.ref, each.id)):
+        if not each.problem:
+            by_version.setdefault(each.ref, []).append(each)
+    gone: list[Backup] = []
+    for known in by_version.values():
+        whole = [each for each in known if not each.damage]
+        stay = [*known[max(len(known) - keep, 0) :], *whole[max(len(whole) - keep, 0) :]]
+        gone += [each for each in known if each not in stay]
+    return tuple(gone)
 
 
 def _backup(layout: Layout, ref: ModelRef, path: Path) -> Backup | None:
@@ -200,6 +231,7 @@ def _backup(layout: Layout, ref: ModelRef, path: Path) -> Backup | None:
         size_bytes=facts.size_bytes if facts else size,
         file_count=facts.file_count if facts else count,
         path=path,
+        damage=facts.damage if facts else (),
         extra=facts.extra if facts else {},
         problem=why or problem,
     )

@@ -14,7 +14,7 @@ Source: spec 2 §Refresh; seeds/000 §3 (Update Process).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -29,17 +29,17 @@ from xprim_nb.cache.local import LocalChunks
 from xprim_nb.cache.offers import Offer
 from xprim_nb.cache.progress import Meter, telling
 from xprim_nb.cache.pull import Puller
-from xprim_nb.cache.renewal.backups import facts_for, find_backup, has_backup
+from xprim_nb.cache.renewal.backups import damage_in, facts_for, find_backup, has_backup
 from xprim_nb.cache.renewal.carry import carried_bytes, carry, merge_trees
 from xprim_nb.cache.renewal.changes import LocalFile, examine
-from xprim_nb.cache.renewal.check import ChunkCheck, check_chunks
 from xprim_nb.cache.renewal.compare import compare
 from xprim_nb.cache.renewal.history import remember
 from xprim_nb.cache.renewal.merge import FileChange, merge
+from xprim_nb.cache.renewal.nearby import NoChunks, sound_chunks
 from xprim_nb.cache.renewal.rollback import Restorer
 from xprim_nb.cache.renewal.strategy import UpdateStrategy
 from xprim_nb.cache.renewal.telling import told_damage, told_plan, told_result
-from xprim_nb.cache.renewal.values import Refreshed, RefreshPlan, Verdict
+from xprim_nb.cache.renewal.values import Refreshed, RefreshPlan, Unreadable, Verdict
 from xprim_nb.cache.state import State
 from xprim_nb.cache.store import Store
 from xprim_nb.cache.values import InstalledModel
@@ -52,7 +52,7 @@ from xprim_nb.registry.manifest import Manifest, VerifiedManifest
 
 __all__ = ["Refresher", "Validator"]
 
-Validator: TypeAlias = Callable[[InstalledModel], Verdict]
+Validator: TypeAlias = Callable[[ModelRef], Awaitable[Verdict]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,7 @@ class Refresher:
         client: The registry.
         state: Where what was done is remembered.
         events: Where it is told.
-        validate: Judges a version that was just put in place, in a thread, while its lock is held: it takes none.
-            A chunk check when None.
+        validate: Judges a version that was just put in place, while its lock is held: it takes none itself.
     """
 
     def __init__(
@@ -92,12 +91,12 @@ class Refresher:
         client: RegistryClient,
         state: State,
         events: EventHub,
-        validate: Validator | None = None,
+        validate: Validator,
     ) -> None:
         self._layout, self._store, self._index = layout, store, index
         self._installer, self._puller, self._restorer = installer, puller, restorer
         self._client, self._state, self._events = client, state, events
-        self._validate: Validator = validate or (lambda model: check_chunks(layout, model))
+        self._validate = validate
 
     async def plan(self, ref: ModelRef, strategy: UpdateStrategy) -> RefreshPlan:
         """What `refresh` would do now. Writes nothing but the cached index and manifest.
@@ -134,7 +133,9 @@ class Refresher:
             uncertain=compared.uncertain,
             preserve=policy.preserve_local_modifications,
         )
-        pull = await self._puller.plan_of(ref, verified, installed, self._nearby(verified, strategy))
+        pull = await self._puller.plan_of(
+            ref, verified, installed, await settled(self._nearby, verified, old, strategy)
+        )
         shown = tuple(each for each in changes if each.action not in ("same", "gone"))
         backs_up = policy.backup_before_update
         told = (*offer.warnings, *told_damage(ref, old.local), *told_plan(shown))
@@ -198,6 +199,12 @@ class Refresher:
             self._events.publish(event)
         return done
 
+    def _nearby(self, verified: VerifiedManifest, old: _Old, strategy: UpdateStrategy) -> LocalChunks:
+        if not strategy.update_policy.incremental_updates:
+            return NoChunks(self._layout, self._index, verified.digest, [])
+        spoiled = {path for path, known in old.local.items() if known.state != "unchanged"}
+        return sound_chunks(self._puller.local_chunks(verified), old.model.ref, spoiled)
+
     async def _look(self, installed: InstalledModel) -> _Old:
         """Decision 2; a damaged manifest is had from the cache or the registry, where one of them has it."""
         manifest: Manifest | None = None
@@ -225,7 +232,7 @@ class Refresher:
             old.model,
             meter,
             concurrency=concurrency,
-            local=self._nearby(verified, strategy),
+            local=await settled(self._nearby, verified, old, strategy),
             further_bytes=carried_bytes(old.local),
         )
         async with assembled as tree:
@@ -266,7 +273,7 @@ class Refresher:
             strategy.validation_after_update and policy.rollback_on_failure
         )
         place = self._layout.new_backup(ref) if stays else None
-        facts = facts_for(old.model, "refresh", verified.digest, strategy.trigger)
+        facts = facts_for(old.model, "refresh", verified.digest, damage_in(old.local), strategy.trigger)
         model, kept = self._installer.install(
             ref, verified, tree, extra, note, Displacement(held, place, facts)
         )
@@ -285,9 +292,7 @@ class Refresher:
 
     async def _judge(self, done: Refreshed, old: _Old, strategy: UpdateStrategy) -> Refreshed:
         """Decision 6, and an old version that was kept for it alone goes."""
-        verdict = (
-            await settled(_verdict, self._validate, done.model) if strategy.validation_after_update else None
-        )
+        verdict = await _verdict(self._validate, done.ref) if strategy.validation_after_update else None
         policy, backup, wrong = strategy.update_policy, done.backup, False
         if verdict is not None and verdict.overall_status == "failed":
             wrong = True
@@ -306,27 +311,6 @@ class Refresher:
         done = replace(done, validation_report=verdict, rollback_available=available)
         sentences = (*told_damage(done.ref, old.local, renewed=done.success), *told_result(done))
         return replace(done, sentences=(*done.sentences, *sentences))
-
-    def _nearby(self, verified: VerifiedManifest, strategy: UpdateStrategy) -> LocalChunks | None:
-        if strategy.update_policy.incremental_updates:
-            return None  # looked for by the puller
-        return _Nothing(self._layout, self._index, verified.digest, [])
-
-
-class _Nothing(LocalChunks):
-    """No place on this machine: every chunk is fetched, as `incremental_updates=False` asks."""
-
-    def refresh(self) -> None:
-        self.places, self.loose = {}, set()
-
-    def look_again(self, digest: str) -> None:
-        return
-
-    def source_of(self, digest: str) -> None:
-        return None
-
-    def copy(self, digest: str, sink: object) -> None:
-        return None
 
 
 def _details(done: Refreshed, strategy: UpdateStrategy, old: InstalledModel) -> dict[str, object]:
@@ -352,11 +336,11 @@ def _news(done: Refreshed) -> tuple[Event, ...]:
     return (ModelInstalled(done.ref, digest, "updated"), refreshed)
 
 
-def _verdict(validate: Validator, model: InstalledModel) -> Verdict:
+async def _verdict(validate: Validator, ref: ModelRef) -> Verdict:
     try:
-        return validate(model)
+        return await validate(ref)
     except XprimError as error:  # what cannot be read is not whole
-        return ChunkCheck("failed", (error.message,))
+        return Unreadable(error.message)
 
 
 def _paths(changes: tuple[FileChange, ...], *actions: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ Source: spec 2 §Refresh ("rollback renames it back, also later").
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -20,13 +21,20 @@ from xprim_nb._files import locked
 from xprim_nb._threads import settled
 from xprim_nb.cache.install import Installer
 from xprim_nb.cache.intents import Displacement
-from xprim_nb.cache.kept import changed_files
 from xprim_nb.cache.layout import Layout
-from xprim_nb.cache.renewal.backups import facts_for, find_backup, list_backups, problems_of, superseded
+from xprim_nb.cache.renewal.backups import (
+    damage_in,
+    facts_for,
+    find_backup,
+    list_backups,
+    problems_of,
+    superseded,
+)
+from xprim_nb.cache.renewal.changes import LocalFile, examine
 from xprim_nb.cache.renewal.history import remember
 from xprim_nb.cache.renewal.values import Backup, Dropped, DropPlan, Restored, RollbackPlan
 from xprim_nb.cache.state import State
-from xprim_nb.cache.store import Store, manifest_digest
+from xprim_nb.cache.store import Store, manifest_digest, read_manifest
 from xprim_nb.cache.values import InstalledModel
 from xprim_nb.errors import NotInstalledError, StorageError
 from xprim_nb.events import EventHub, RolledBack
@@ -125,8 +133,15 @@ class Restorer:
     def _plan(self, ref: ModelRef, to: str | None) -> RollbackPlan:
         backup = find_backup(self._layout, ref, to)
         installed = self._in_place(ref)
-        changed = changed_files(self._layout, installed.path) if installed is not None else []
-        return RollbackPlan(ref, backup, installed, tuple(changed), problems_of(self._layout, backup))
+        local: Mapping[str, LocalFile] = {}
+        if installed is not None:
+            manifest = None
+            with contextlib.suppress(StorageError):  # damaged: that is no reason not to go back
+                manifest = read_manifest(self._layout, installed.path).manifest
+            local = examine(self._layout, installed.path, manifest)
+        changed = tuple(path for path, found in local.items() if found.state in ("changed", "added"))
+        problems, damage = problems_of(self._layout, backup), tuple(damage_in(local))
+        return RollbackPlan(ref, backup, installed, changed, problems, damage)
 
     def _in_place(self, ref: ModelRef) -> InstalledModel | None:
         """What lies in the version's place, listed or not, however damaged; None when nothing does."""
@@ -156,7 +171,7 @@ class Restorer:
             )
         aside = None
         if installed is not None:
-            facts = facts_for(installed, "rollback", backup.manifest_hash)
+            facts = facts_for(installed, "rollback", backup.manifest_hash, plan.damage)
             aside = Displacement({}, self._layout.new_backup(ref), facts)
         model = self._installer.restore(ref, backup.tree, _entry(backup, installed), aside)
         made = None
@@ -183,4 +198,7 @@ def _told(plan: RollbackPlan, made: Backup | None) -> list[str]:
         told.append(f"What was in place is the backup {made.id}: roll back again to undo this.")
     if plan.changed:
         told.append(f"Files changed or added in it are there too: {', '.join(plan.changed)}.")
+    if plan.backup.damage:
+        mend = f"mend it: `xprim cache repair {plan.ref}`"
+        told.append(f"Damaged or missing in it already: {', '.join(plan.backup.damage)}; {mend}.")
     return [*told, *plan.problems]

@@ -27,6 +27,7 @@ __all__ = [
     "Refreshed",
     "Restored",
     "RollbackPlan",
+    "Unreadable",
     "Verdict",
 ]
 
@@ -44,6 +45,14 @@ class Verdict(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Unreadable:
+    """The verdict on a version that could not be looked at; `why` is a sentence."""
+
+    why: str
+    overall_status: Literal["failed"] = "failed"
+
+
+@dataclass(frozen=True, slots=True)
 class Backup:
     """A version that was put aside whole.
 
@@ -57,6 +66,7 @@ class Backup:
         size_bytes: Size of its model's files.
         file_count: Files in its model.
         path: Its directory, with `tree` and `backup.json`.
+        damage: Paths that were damaged or missing already when it was put aside.
         extra: Further keys that its `registry.json` entry had (`registry`, `resolved_version`, …).
         problem: A sentence that says why it cannot be put back; empty when nothing is known against it.
     """
@@ -70,6 +80,7 @@ class Backup:
     size_bytes: int
     file_count: int
     path: Path
+    damage: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     problem: str = ""
 
@@ -189,7 +200,8 @@ class RollbackPlan:
         backup: What would be put back.
         installed: What is in place now, and would become a backup; None when nothing is.
         changed: Paths in what is in place now that somebody changed or added; they go into that backup.
-        problems: Sentences that say what is wrong with the backup.
+        problems: Sentences that say what became of the backup since it was made; it is not put back then.
+        damage: What lies in place now is damaged or missing in these paths.
     """
 
     ref: ModelRef
@@ -197,6 +209,7 @@ class RollbackPlan:
     installed: InstalledModel | None
     changed: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    damage: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"{self.ref}: puts back {self.backup}"]
