@@ -5,6 +5,7 @@ Source: spec 2 §Status, §Validation, §Repair.
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from xprim_nb.errors import HashMismatchError, XprimError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from xprim_nb.cache.health.glance import Glance
     from xprim_nb.cache.health.repaired import Repaired
     from xprim_nb.cache.health.report import ValidationReport
     from xprim_nb.cache.health.status import CacheStatus
@@ -44,10 +46,24 @@ def status(session: Session, ref: str | None, version: str | None) -> None:
     """Show how every model is, as of its last check; reads no model file and asks nobody."""
     wanted = named(ref, version) if ref is not None else None
 
-    async def ask(manager: Manager) -> tuple[CacheStatus, MaintenanceRecord]:
-        return await manager.status(wanted), await manager.maintenance_record()
+    found = None if session.as_json or wanted is not None else _glance(session)
+    if found is None or found.concerns:  # whose reports say what to do
+        _answer_status(session, *session.run(lambda manager: _ask_status(manager, wanted)))
+    else:
+        session.answer({}, *_status_lines(session, found))
 
-    found, record = session.run(ask)
+
+def _glance(session: Session) -> Glance | None:
+    """The answer without a manager, in a third of the time, where that can be had."""
+    found: Glance | None = importlib.import_module("xprim_nb.cache.health.glance").glance(session.config)
+    return found
+
+
+async def _ask_status(manager: Manager, ref: ModelRef | None) -> tuple[CacheStatus, MaintenanceRecord]:
+    return await manager.status(ref), await manager.maintenance_record()
+
+
+def _status_lines(session: Session, found: Glance, *recommendations: str) -> list[str]:
     rows = [
         (
             each.ref.rpartition(" ")[0],
@@ -58,13 +74,26 @@ def status(session: Session, ref: str | None, version: str | None) -> None:
         )
         for each in found.rows
     ]
-    table = words.table(("MODEL", "VERSION", "SIZE", "HEALTH", "CHECKED"), rows) if rows else []
-    told = lines_of(session, found.verdict, *found.recommendations, found.contact_line, record)
-    models = [{**each._asdict(), "checked_at": _when(each.checked_at)} for each in found.rows]
-    for each in models:
-        del each["report"]  # `health_summary` has it, parsed
+    table = [*words.table(("MODEL", "VERSION", "SIZE", "HEALTH", "CHECKED"), rows), ""] if rows else []
+    return [*table, *lines_of(session, found.verdict, *recommendations, found.contact_line)]
+
+
+def _answer_status(session: Session, found: CacheStatus, record: MaintenanceRecord) -> None:
+    models = [
+        {
+            "ref": each.ref,
+            "size_bytes": each.size_bytes,
+            "status": each.status,
+            "depth": each.depth,
+            "checked_at": _when(each.checked_at),
+            "action": each.action,
+            "priority": each.priority,
+            "manifest_hash": each.manifest_hash,
+        }
+        for each in found.rows
+    ]
     document = {**found.to_json(), "models": models, "maintenance": documents.plain(record)}
-    session.answer({"status": document}, *table, *([""] if rows else []), *told)
+    session.answer({"status": document}, *_status_lines(session, found, *found.recommendations))
 
 
 def _when(seconds: float) -> str:

@@ -13,10 +13,11 @@ from xprim_nb._text import format_bytes, format_count, format_seconds
 from xprim_nb.magics.sheets import Facts, Pairs
 
 if TYPE_CHECKING:
+    from xprim_nb.cache.health.glance import StatusRow
     from xprim_nb.cache.health.repaired import RepairAction, Repaired, RepairPlan
     from xprim_nb.cache.health.report import FileFinding, ValidationReport
     from xprim_nb.cache.health.scrub import Scrubbed
-    from xprim_nb.cache.health.status import CacheStatus, StatusRow
+    from xprim_nb.cache.health.status import CacheStatus
     from xprim_nb.cache.renewal.merge import FileChange
     from xprim_nb.cache.renewal.values import (
         Backup,
@@ -250,13 +251,13 @@ def _dropped_facts(done: Dropped) -> Facts:
 _HEALTH_ROOM, _RENEWAL_ROOM = "xprim_nb.cache.health.", "xprim_nb.cache.renewal."
 
 FACTS: Mapping[tuple[str, str], Callable[[Any], Facts]] = {
+    (f"{_HEALTH_ROOM}glance", "StatusRow"): _status_row_facts,
     (f"{_HEALTH_ROOM}repaired", "RepairPlan"): _repair_plan_facts,
     (f"{_HEALTH_ROOM}repaired", "Repaired"): _repaired_facts,
     (f"{_HEALTH_ROOM}report", "FileFinding"): _finding_facts,
     (f"{_HEALTH_ROOM}report", "ValidationReport"): _report_facts,
     (f"{_HEALTH_ROOM}scrub", "Scrubbed"): _scrubbed_facts,
     (f"{_HEALTH_ROOM}status", "CacheStatus"): _status_facts,
-    (f"{_HEALTH_ROOM}status", "StatusRow"): _status_row_facts,
     (f"{_RENEWAL_ROOM}merge", "FileChange"): _change_facts,
     (f"{_RENEWAL_ROOM}values", "Backup"): _backup_facts,
     (f"{_RENEWAL_ROOM}values", "DropPlan"): _drop_plan_facts,
