@@ -57,7 +57,7 @@ class Scrubbed(BaseModel):
         verdict: One sentence.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     schema_version: int = SCHEMA_VERSION
     chunks_checked: int = 0
