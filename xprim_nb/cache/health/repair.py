@@ -133,20 +133,8 @@ class Repairer:
             meter.waiting_for = "every byte to be looked at"
             repaired = await self._repair_locked(ref, answer, meter, overwrite_modified=overwrite_modified)
         if repaired.repair_actions or repaired.remaining_issues:
-            await settled(self._remember, ref, repaired)
+            await settled(_remember, self._verdicts, repaired)
         return repaired
-
-    def _remember(self, ref: ModelRef, repaired: Repaired) -> None:
-        self._verdicts.remember(
-            "repair",
-            str(ref),
-            success=repaired.success,
-            receipt=repaired.receipt,
-            actions=len(repaired.repair_actions),
-            chunks_network=repaired.chunks_network,
-            bytes_network=repaired.bytes_network,
-            remaining_issues=list(repaired.remaining_issues),
-        )
 
     async def _look(self, ref: ModelRef, answer: IndexAnswer | None) -> Examined:
         """Every byte of a model; what was found is kept."""
@@ -283,6 +271,8 @@ class Repairer:
             if silent is None:
                 others = everything - missing - mending.present
                 mending.present |= others
+                # What they hold was copied already; sharing whole files would reach for those that are not mended.
+                local.places.clear()
                 try:
                     gatherer = Gatherer(self._layout, self._client, mending, local, work.meter)
                     await gatherer.run(self._concurrency)
@@ -350,3 +340,17 @@ def _require_room(mending: Mending, chosen: dict[int, FileFinding]) -> None:
             f"Repairing needs {format_bytes(needed)}, and the disk has {format_bytes(free)} free.",
             subject=str(mending.root),
         )
+
+
+def _remember(verdicts: Verdicts, repaired: Repaired) -> None:
+    """A line in the history."""
+    verdicts.remember(
+        "repair",
+        repaired.model_id,
+        success=repaired.success,
+        receipt=repaired.receipt,
+        actions=len(repaired.repair_actions),
+        chunks_network=repaired.chunks_network,
+        bytes_network=repaired.bytes_network,
+        remaining_issues=list(repaired.remaining_issues),
+    )

@@ -92,7 +92,8 @@ class RepairPlan(_Value):
             "to be fetched",
             "to be copied",
         )
-        return f"{self.model_id}: {len(self.actions)} things to mend, {fetched}"
+        things = "thing" if len(self.actions) == 1 else "things"
+        return f"{self.model_id}: {len(self.actions)} {things} to mend, {fetched}"
 
     def __str__(self) -> str:
         lines = [self.verdict, *(f"  {action}" for action in self.actions)]
