@@ -171,18 +171,11 @@ class Store:
         Raises:
             StorageError: It cannot be read.
         """
-        path = self._layout.registry_file
-        with storage_errors(path, "reading"):
-            try:
-                raw = path.read_bytes()
-            except FileNotFoundError:
-                return {}, False
-        with contextlib.suppress(orjson.JSONDecodeError):
-            found = orjson.loads(raw)
-            if isinstance(found, dict | None):
-                return found or {}, False
-        rebuilt = self._read()
-        return rebuilt, bool(rebuilt or raw.strip())
+        with storage_errors(path := self._layout.registry_file, "reading"):
+            raw = path.read_bytes() if path.exists() else b"{}"
+        found = _parsed(raw)
+        rebuilt = self._read() if found is None else found
+        return rebuilt, found is None and bool(rebuilt or raw.strip())
 
     def mend(self) -> None:
         """Write `registry.json` anew if it is damaged; the damaged file is set aside.
@@ -343,6 +336,15 @@ def _exactly(raw: bytes, otherwise: Document) -> Document:
     except RecursionError:  # nested deeper than this reader goes
         return otherwise
     return found
+
+
+def _parsed(raw: bytes) -> Document | None:
+    """What `registry.json` says; None when it is damaged."""
+    with contextlib.suppress(orjson.JSONDecodeError):
+        found = orjson.loads(raw)
+        if isinstance(found, dict | None):
+            return found or {}
+    return None
 
 
 def _object_in(parent: Document, key: str) -> Document:
