@@ -151,7 +151,10 @@ class Archiving(Reading):
         await settled(require_archive, self._layout, parsed)
         async with locked(self._layout.ref_lock(parsed)):
             found = await settled(require_archive, self._layout, parsed)
-            return await settled(lambda: drop_archive(self._layout, found, keep_local=True))
+            kept = await settled(lambda: drop_archive(self._layout, found, keep_local=True))
+        details = {"removed": True, "stored_bytes": found.stored_bytes, "kept": str(kept or "")}
+        await self._record("archive", str(parsed), details)
+        return kept
 
     def _archive(self, ref: ModelRef, used: Used | None) -> Archived:
         """Blocks its thread; the version's lock is held."""
