@@ -17,9 +17,10 @@ from xprim_nb.cache.install import Installer
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.pull import Puller
 from xprim_nb.cache.state import State
-from xprim_nb.cache.upkeep.archive import ArchivePlan, Archiver, drop_archive, plan_archive
+from xprim_nb.cache.upkeep.archive import ArchivePlan, Archiver, plan_archive
 from xprim_nb.cache.upkeep.archived import Archived, archive_of, archives, require_archive
 from xprim_nb.cache.upkeep.dedupe import DedupePlan, Deduplicated, deduplicate, plan_dedupe
+from xprim_nb.cache.upkeep.dropping import drop_archive
 from xprim_nb.cache.upkeep.history import record
 from xprim_nb.cache.upkeep.leases import gate, lease_count
 from xprim_nb.cache.upkeep.restoring import Restored, RestorePlan, Restorer
