@@ -131,19 +131,10 @@ class Store:
         """Set further keys of a listed model's entry; None takes a key away.
 
         Raises:
-            NotInstalledError: It is not listed.
-            StorageError: The file cannot be written.
+            NotInstalledError, StorageError: It is not listed, or the file cannot be written.
         """
         self.get_entry(ref)
-
-        def put(document: Document) -> None:
-            entry = _entry(document, ref)
-            if isinstance(entry, dict):  # else removed meanwhile
-                entry.update(extra)
-                for key in [key for key, value in extra.items() if value is None]:
-                    del entry[key]
-
-        self._change(put)
+        self._change(lambda document: _merge(_entry(document, ref), extra))
 
     def forget(self, ref: ModelRef) -> None:
         """Drop a model's entry; a missing one is fine.
@@ -360,6 +351,13 @@ def _entry(document: Document, ref: ModelRef) -> Any:  # noqa: ANN401  # checked
     for part in (ref.group, ref.model, ref.version):
         found = found.get(part) if isinstance(found, dict) else None
     return found
+
+
+def _merge(entry: object, extra: dict[str, Any]) -> None:
+    if isinstance(entry, dict):  # else removed meanwhile
+        entry.update(extra)
+        for key in [key for key, value in extra.items() if value is None]:
+            del entry[key]
 
 
 def _time(text: str) -> datetime:
