@@ -14,6 +14,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from xprim_nb.cli.main import xprim
 from xprim_nb.cli.models import xprim_models
 from xprim_nb.testing.registries import MadeRegistry, make_registry, random_bytes
 
@@ -76,6 +77,26 @@ def run(registry: MadeRegistry, data_dir: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.fixture
+def cache(run: Runner) -> Callable[..., Result]:
+    """`xprim cache …` in this process."""
+    return lambda *args, **how: run("cache", *args, command=xprim, **how)
+
+
+@pytest.fixture
+def told(cache: Callable[..., Result]) -> Callable[..., dict[str, Any]]:
+    """`xprim cache … --json`: its one document, whatever the exit code."""
+
+    def told(*args: str) -> dict[str, Any]:
+        result = cache(*args, "--json")
+        found: dict[str, Any] = json.loads(result.stdout)
+        assert isinstance(found["warnings"], list)
+        assert result.stderr == ""
+        return found
+
+    return told
+
+
+@pytest.fixture
 def environment(registry: MadeRegistry, data_dir: Path) -> dict[str, str]:
     """The environment of a process that a user starts with the registry and the home of this test."""
     return {
@@ -129,6 +150,14 @@ def move_alias(registry: MadeRegistry) -> Callable[[str], None]:
         registry.put_entry("llama/7b latest", {**registry.entry(f"llama/7b {version}"), "alias": version})
 
     return move
+
+
+def damage(path: Path, offset: int = 0) -> None:
+    """Flip a bit as a failing disk does: size and time stay."""
+    facts, data = path.stat(), bytearray(path.read_bytes())
+    data[offset] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
 
 
 def lines(result: Result) -> Sequence[str]:

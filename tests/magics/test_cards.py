@@ -33,6 +33,16 @@ def test_hints_speak_of_magics() -> None:
     )
 
 
+def test_hints_of_the_cache_speak_of_magics() -> None:
+    """The cache's commands are the notebook's too; one that it does not have stays the terminal's."""
+    hint = "`xprim cache repair a/b v1`, `xprim maintain`, or `xprim cache bundle derive a/b`."
+    shown = cards.text_card(NotInstalledError("Run `xprim cache rollback a/b v1`.", hint=hint))
+    assert "Run `%xprim rollback a/b v1`." in shown
+    assert shown.endswith(
+        "hint: `%xprim repair a/b v1`, `%xprim maintain`, or `xprim cache bundle derive a/b`."
+    )
+
+
 def test_html_escapes_what_it_shows() -> None:
     """Names from a registry cannot become markup."""
     error = XprimError("<script>x</script>", subject="<b>", hint="a & b")

@@ -52,6 +52,22 @@ def test_commands_and_options(shell: InteractiveShell) -> None:
     assert _offered(shell, "%xprim config conc") == {"concurrency=": "setting"}
 
 
+def test_the_caches_commands_are_offered_what_they_take(shell: InteractiveShell) -> None:
+    """Installed models for what mends, archived ones for `restore`, known places for `adopt`, schedules, options."""
+    value_of(shell.run_cell("pulled = %xprim pull other/base v1 --wait"))
+    for command in ("status", "health", "validate", "repair", "refresh", "rollback", "pin", "archive"):
+        assert _models(shell, f"%xprim {command} ") == {"other/base"}
+    assert _offered(shell, "%xprim repair other/base ") == {"v1": "installed"}
+    assert _models(shell, "%xprim restore ") == set()
+    value_of(shell.run_cell("archived = %xprim archive other/base v1"))
+    assert _models(shell, "%xprim restore ") == {"other/base"}
+    assert _models(shell, "%xprim repair ") == set()
+    assert _offered(shell, "%xprim adopt ") == {"hf": "place", "ollama": "place"}
+    assert _offered(shell, "%xprim maintain --schedule d") == {"daily": "schedule"}
+    assert _offered(shell, "%xprim repair --over") == {"--overwrite-modified": "option"}
+    assert _offered(shell, "%xprim cleanup --max-s") == {"--max-size": "option"}
+
+
 def test_models_of_the_registry_by_any_part(shell: InteractiveShell) -> None:
     """What the registry listed last is offered, by any part of the name, then its versions."""
     value_of(shell.run_cell("rows = %xprim models --remote"))

@@ -80,6 +80,38 @@ def test_help_for_nothing_that_exists() -> None:
         parsing.help_text("nope")
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["repair"], "%xprim repair: the following arguments are required: REF"),
+        (["free"], "%xprim free: the following arguments are required: SIZE"),
+        (["cleanup", "--unused-days", "few"], "'few' is not a number from 0"),
+        (["cleanup", "--unused-days", "-1"], "'-1' is not a number from 0"),
+        (["cleanup", "--idle-hours", "inf"], "'inf' is not a number from 0"),
+        (["maintain", "--schedule", "hourly"], "invalid choice: 'hourly'"),
+        (["repair", "a/b", "--over-write"], "did you mean --overwrite-modified?"),
+    ],
+)
+def test_mistakes_about_the_cache_are_one_line(words: list[str], said: str) -> None:
+    """Each names the command and what is wrong."""
+    with pytest.raises(UsageError) as caught:
+        parsing.parse(words)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_cleanup_is_parsed() -> None:
+    """Sizes stay text, days and hours are numbers, and what is not given is the policy's default."""
+    asked = parsing.parse(["cleanup", "--max-size", "50GB", "--unused-days", "30", "--compress"])
+    assert (asked.max_size, asked.unused_days, asked.max_age_days, asked.compress) == (
+        "50GB",
+        30.0,
+        None,
+        True,
+    )
+    assert (asked.idle_hours, asked.min_age_hours, asked.apply) == (24.0, 1.0, False)
+
+
 def test_options_are_known_by_name() -> None:
     """Completion offers each long option with its help."""
     assert set(parsing.options_of("pull")) == {"--help", "--wait", "--force", "--dry-run", "--concurrency"}

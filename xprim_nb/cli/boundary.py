@@ -118,6 +118,7 @@ class DoorGroup(click.Group):
         config: The settings; the environment goes on top of them.
         owns_settings: Offer `--registry`, `--data-dir` and `--offline`.
         holds_models: This is the group that hints mean by `xprim models`.
+        holds_cache: This is the group that hints mean by `xprim cache`.
         **attrs: As for `click.Group`.
     """
 
@@ -129,10 +130,12 @@ class DoorGroup(click.Group):
         config: Config,
         owns_settings: bool = False,
         holds_models: bool = False,
+        holds_cache: bool = False,
         **attrs: Any,
     ) -> None:
         super().__init__(*args, **attrs)
-        self._config, self._owns_settings, self._holds_models = config, owns_settings, holds_models
+        self._config, self._owns_settings = config, owns_settings
+        self._holds_models, self._holds_cache = holds_models, holds_cache
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Its own parameters, the global ones, and `--help` last."""
@@ -151,6 +154,8 @@ class DoorGroup(click.Group):
             ctx = super().make_context(info_name, args, parent, obj=session, **extra)
         if self._holds_models:
             session.program = ctx.command_path
+        if self._holds_cache:
+            session.cache_program = ctx.command_path
         return ctx
 
     def invoke(self, ctx: click.Context) -> object:
@@ -216,10 +221,11 @@ def tell_error(session: Session, error: Mapping[str, Any]) -> None:
 def explain(session: Session, error: XprimError) -> dict[str, Any]:
     """The error as a document has it, in the words of whoever mounted the commands."""
     told: dict[str, Any] = dict(error.to_dict())
-    if isinstance(error, NotInstalledError) and error.subject and not session.as_json:
+    missing = isinstance(error, NotInstalledError) and error.message.endswith(" installed.")
+    if missing and error.subject and not session.as_json:  # and not a backup, an archive or a document
         told["message"] = f"model not installed: {error.subject}"  # the seed's words
     # The core names the commands as this package installs them; a parent may have mounted them elsewhere.
-    told["hint"] = error.hint.replace("xprim models", session.program)
+    told["message"], told["hint"] = session.worded(told["message"]), session.worded(error.hint)
     return told
 
 

@@ -24,9 +24,45 @@
     config              config: {app_name, registry_url (null: the demo registry), data_dir, …}, passwords masked
     lab --execute       executed: {notebook, cells: [{type, source, outputs: [text]}]}
 
+    Below `cache`, where `--dry-run` gives a `plan` of the same command:
+
+    status              status: {total_models, total_size_gb, health_summary: {ref: REPORT}, recommendations, verdict,
+                        offline, contact, last_contact_at, checked_at, maintenance, models: [{ref, size_bytes, status,
+                        depth, checked_at, action, priority, manifest_hash}]}
+    validate            validated: [REPORT]; with `error` (exit code 6) when one is damaged
+    scrub               scrubbed: {chunks_checked, bytes_hashed, seconds, models_checked, damaged: [REPORT], verdict,
+                        recent_share, recent_days, oldest_at?}
+    repair              repaired: [{model_id, success, repairable, repair_actions, remaining_issues, chunks_…, bytes_…,
+                        local_sources, kept?, left_alone, receipt, validation_report?}]; plans: [PLAN] with `--dry-run`;
+                        failed: [REF + error] with `--all`
+    refresh             refreshed: REF + status, success, model, updated_files, removed_files, kept, conflicts: [CHANGE],
+                        set_aside, backup, kept_in, receipt, checked, rollback_available, validation_report, sentences
+    rollback            rolled_back: REF + model, restored_from: BACKUP, backup, sentences
+    backups             backups: [BACKUP]
+    drop-backup         dropped: [BACKUP + kept]
+    cleanup, free       cleaned: {freed_bytes, removed_models, archived_models, done: [CANDIDATE + freed_bytes, kept],
+                        spared, failed}; plan: {candidates: [CANDIDATE], spared, freed_bytes, total_bytes, short_bytes, …}
+    pin, unpin, pins    pinned: REF + at, reason · unpinned: REF + was_pinned · pins: [REF + at, reason]
+    why                 why: {path, kind, ref, file, registry, manifest_hash, chunks, installed_at, verified_at, used_at,
+                        kept_because, removed_by}
+    dedupe              deduplicated: {method, done: [SHARE], skipped, size_bytes}
+    archive, archived   archived: ARCHIVE · archives: [ARCHIVE]
+    restore             restored: MODEL + file_count, installed_at, path, receipt, local_files, bytes_freed
+    drop-archive        dropped: ARCHIVE + kept
+    adopt, adopted      adopted: {place: PLACE, model, receipt} · adopted: [PLACE]
+    forget              forgotten: [directory]
+    bundle …            bundle · validated: [REPORT] · repaired · bundles · document: {path, text}
+    maintain            maintained: {ran, reason, verdict, checked, damaged, repaired, rolled_back, unresolved, …};
+                        scheduled: {schedule, …} with `--schedule never`
+
     REF    ref "group/model version", group, model, version
     MODEL  REF + manifest_hash, total_size (bytes; null when the index does not say)
     FILE   {path, size, sha256?}
+    REPORT      {model_id, validation_timestamp, overall_status, checks, recommendations, depth, findings, verdict, …}
+    BACKUP      REF + id, manifest_hash, made_at, reason, replaced_by, size_bytes, file_count, path, problem
+    CANDIDATE   {kind, name, path, ref, manifest_hash, action, step, reason, freed_bytes}
+    ARCHIVE     REF + manifest_hash, archived_at, model_bytes, stored_bytes, local_files, path
+    PLACE       {kind, root, adopted_at, files, size_bytes, models: [{name, files, size}]}
 
 Sizes are bytes, times are UTC in ISO 8601, paths are absolute. Keys are never renamed; new ones may appear.
 
@@ -63,6 +99,8 @@ def plain(value: object) -> Any:  # noqa: ANN401  # JSON
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, Path):
         return os.fspath(value)
+    if hasattr(value, "_asdict"):  # a NamedTuple
+        return plain(value._asdict())
     if isinstance(value, Mapping):
         return {str(key): plain(each) for key, each in value.items()}
     if hasattr(value, "model_dump"):

@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 import xprim_nb
-from xprim_nb.cli import agents, documents, lab, publishing
+from xprim_nb.cli import agents, documents, lab, maintaining, publishing
 from xprim_nb.cli.boundary import DoorCommand, DoorGroup, pass_session
+from xprim_nb.cli.cache import cache_group
 from xprim_nb.cli.models import models_group
 from xprim_nb.cli.session import Session
 from xprim_nb.config import Config
@@ -40,7 +41,15 @@ def _shown(config: Config) -> dict[str, Any]:
     return {**config.shown(), "data_dir": config.base_dir, "verify": verify}
 
 
-for _command in (publishing.publish, publishing.serve, lab.lab, agents.mcp, models_group()):
+for _command in (
+    models_group(),
+    cache_group(),
+    maintaining.maintain,
+    publishing.publish,
+    publishing.serve,
+    lab.lab,
+    agents.mcp,
+):
     xprim.add_command(_command)
 
 

@@ -15,21 +15,24 @@ from typing import TYPE_CHECKING
 
 from xprim_nb.cli import words
 from xprim_nb.cli.session import Session
-from xprim_nb.events import Event, FetchRetried, PullProgress
+from xprim_nb.events import CheckProgress, Event, FetchRetried, PullProgress
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-__all__ = ["Reporter", "live_bar", "watching"]
+__all__ = ["Reporter", "checking", "live_bar", "watching"]
 
 # As wide as the seed's: [====================]
 _BAR_CELLS = 20
 # What a narrow terminal still shows beside the words: six cells of the bar, "100%", and the gaps between.
 _LEAST_CELLS = 6 + 4 + 3
+_CHECKS = {"validate": "Checking", "scrub": "Scrubbing", "repair": "Repairing"}
 
 
 @contextmanager
-def live_bar(session: Session) -> Iterator[tuple[Progress, TaskID] | None]:
+def live_bar(
+    session: Session, begin: str = "Fetching manifest..."
+) -> Iterator[tuple[Progress, TaskID] | None]:
     """A bar on stderr, gone without a trace afterwards; None when nobody watches."""
     if not session.shows_bars:
         yield None
@@ -49,7 +52,7 @@ def live_bar(session: Session) -> Iterator[tuple[Progress, TaskID] | None]:
         transient=True,
     )
     with bar:
-        yield bar, bar.add_task("Fetching manifest...", total=None, detail="")
+        yield bar, bar.add_task(begin, total=None, detail="")
 
 
 class Reporter:
@@ -59,12 +62,21 @@ class Reporter:
         session: Where the lines go.
         bar: The live bar, if there is one.
         heading: Begin with the manifest's line, as `pull` does and `update` does not.
+        doing: What the bar calls it.
+        transcript: Print the seed's lines; without them there is the bar alone.
     """
 
     def __init__(
-        self, session: Session, bar: tuple[Progress, TaskID] | None, *, heading: bool = True
+        self,
+        session: Session,
+        bar: tuple[Progress, TaskID] | None,
+        *,
+        heading: bool = True,
+        doing: str = "Downloading",
+        transcript: bool = True,
     ) -> None:
         self._session, self._bar, self._heading = session, bar, heading
+        self._word, self._transcript = doing, transcript
         self._lock = threading.Lock()
         self._lines_told = 0
         self._trouble, self._trouble_ends = "", 0.0
@@ -83,7 +95,7 @@ class Reporter:
                 completed = news.bytes_completed + news.bytes_in_flight
                 trouble = words.clean(self._trouble) if time.monotonic() < self._trouble_ends else ""
                 doing, detail = fitted(
-                    bar.console.width, _doing(news), [trouble] if trouble else _details(news)
+                    bar.console.width, _doing(news, self._word), [trouble] if trouble else _details(news)
                 )
                 bar.update(task, total=total, completed=completed, description=doing, detail=detail)
             elif news.phase != "manifest":
@@ -117,16 +129,20 @@ class Reporter:
         ]
 
     def _tell_lines(self, lines: list[str]) -> None:
+        if not self._transcript:
+            return
         for line in lines[self._lines_told :]:
             self._session.step(line)
         self._lines_told = max(self._lines_told, len(lines))
 
 
 @contextmanager
-def watching(session: Session, *, heading: bool = True) -> Iterator[Reporter]:
-    """A reporter with its bar, for one pull."""
+def watching(
+    session: Session, *, heading: bool = True, doing: str = "Downloading", transcript: bool = True
+) -> Iterator[Reporter]:
+    """A reporter with its bar, for one pull, or for what is done in its manner."""
     with live_bar(session) as bar:
-        reporter = Reporter(session, bar, heading=heading)
+        reporter = Reporter(session, bar, heading=heading, doing=doing, transcript=transcript)
         unsubscribe = session.events.subscribe(reporter.hear_trouble)
         try:
             yield reporter
@@ -134,14 +150,42 @@ def watching(session: Session, *, heading: bool = True) -> Iterator[Reporter]:
             unsubscribe()
 
 
-def _doing(news: PullProgress) -> str:
+@contextmanager
+def checking(session: Session) -> Iterator[None]:
+    """A bar for a validation, a scrub or a repair inside the block."""
+    with live_bar(session, "Looking at the cache...") as live:
+
+        def hear(event: Event) -> None:
+            if live is not None and isinstance(event, CheckProgress):
+                bar, task = live
+                count = f" ({event.models_done + 1}/{event.models_total})" if event.models_total > 1 else ""
+                told = f"{words.size(event.bytes_done)} of {words.size(event.bytes_total)}"
+                doing, detail = fitted(
+                    bar.console.width, f"{_CHECKS[event.doing]}: {event.ref}{count}", [told]
+                )
+                bar.update(
+                    task,
+                    total=event.bytes_total or None,
+                    completed=event.bytes_done,
+                    description=words.clean(doing),
+                    detail=detail,
+                )
+
+        unsubscribe = session.events.subscribe(hear)
+        try:
+            yield
+        finally:
+            unsubscribe()
+
+
+def _doing(news: PullProgress, word: str) -> str:
     if news.waiting_for:
         return f"Waiting: {news.waiting_for}"
     if news.phase == "manifest":
         return "Fetching manifest..."
     if news.phase == "extracting":
         return "Extracting files..."
-    return f"Downloading: {news.chunks_completed}/{news.chunks_total} chunks"
+    return f"{word}: {news.chunks_completed}/{news.chunks_total} chunks"
 
 
 def _details(news: PullProgress) -> list[str]:

@@ -45,6 +45,7 @@ class Session:
         base: The settings of whoever mounted the commands.
         owns_settings: The commands offer `--registry` and its like.
         program: How the model commands are called here, `xprim models`; hints name it.
+        cache_program: The same of the cache's commands, `xprim cache`.
         as_json: Answer with one JSON document on stdout.
         quiet: No progress, no notes.
         verbose: The log goes to stderr, and tracebacks too.
@@ -59,6 +60,7 @@ class Session:
     base: Config
     owns_settings: bool = False
     program: str = "xprim models"
+    cache_program: str = "xprim cache"
     as_json: bool = False
     quiet: bool = False
     verbose: bool = False
@@ -133,6 +135,10 @@ class Session:
             self._document = document
         elif lines:
             words.say("\n".join(lines))
+
+    def worded(self, text: str) -> str:
+        """A sentence of the core, with our commands as whoever mounted them calls them."""
+        return text.replace("xprim models", self.program).replace("xprim cache", self.cache_program)
 
     def warn(self, text: str) -> None:
         """Keep a warning, once."""

@@ -5,9 +5,10 @@
       ├─▶ completion    Tab: commands, options, models; asks no network
       ├─▶ cards         errors of ours as a short card, the traceback one click away
       ├─▶ faces         how core values look in a cell
-      │     └─▶ facts       what each of them has to tell; loaded with the first
-      └─▶ commands      what each command does; loaded with the first one
-            ├─▶ tables      lists that show as tables
+      │     └─▶ facts       what each of them has to tell, with cache_facts and upkeep_facts; loaded with the first
+      │           └─▶ sheets      how that is laid out, harmlessly; wording: in the notebook's own words
+      └─▶ commands      what each command does, with cache_commands; loaded with the first one
+            ├─▶ tables      lists that show as tables, with cache_tables
             └─▶ waiting     `--wait`: one display that follows a pull
 
 Source: spec 3 §Magics.

@@ -23,12 +23,13 @@ _REUSED = "background:var(--jp-success-color1,#388e3c)"
 _FETCHED = "background:var(--jp-brand-color1,#1976d2)"
 
 
-def text(progress: PullProgress) -> str:
-    """How far it is, in one line."""
+def text(progress: PullProgress, doing: str = "") -> str:
+    """How far it is, in one line; `doing` says what is done, where that is no pull."""
+    doing = doing or f"pull {progress.ref}"
     if progress.waiting_for:
-        return f"pull {progress.ref}: waiting for {progress.waiting_for}"
+        return f"{doing}: waiting for {progress.waiting_for}"
     if progress.phase == "manifest":
-        return f"pull {progress.ref}: fetching the manifest"
+        return f"{doing}: fetching the manifest"
     done = progress.bytes_completed + progress.bytes_in_flight
     parts = [f"{_percent(progress)} %, {format_bytes(done)} of {format_bytes(progress.bytes_total)}"]
     parts.append(f"{progress.chunks_completed}/{progress.chunks_total} chunks")
@@ -40,7 +41,7 @@ def text(progress: PullProgress) -> str:
             parts.append(f"{format_seconds(progress.eta_s)} left")
     if progress.bytes_reused:
         parts.append(f"{format_bytes(progress.bytes_reused)} were here already")
-    return f"pull {progress.ref}: {', '.join(parts)}"
+    return f"{doing}: {', '.join(parts)}"
 
 
 def paused(progress: PullProgress | None) -> str:
@@ -50,14 +51,15 @@ def paused(progress: PullProgress | None) -> str:
     return f"paused at {100 * progress.bytes_completed // progress.bytes_total} %; run again to resume"
 
 
-def html(progress: PullProgress, line: str) -> str:
-    """The bar, with the line under it."""
+def html(progress: PullProgress, line: str, doing: str = "") -> str:
+    """The bar, with the line under it; `doing` names it as in `text`."""
+    doing = doing or f"pull {progress.ref}"
     total = max(progress.bytes_total, 1)
     reused = 100 * progress.bytes_reused / total
     fetched = max(0.0, 100 * progress.fraction - reused)
     return (
         '<div class="xprim-pull">'
-        f'<div role="progressbar" aria-label="pull {escape(str(progress.ref))}" aria-valuemin="0" aria-valuemax="100" '
+        f'<div role="progressbar" aria-label="{escape(doing)}" aria-valuemin="0" aria-valuemax="100" '
         f'aria-valuenow="{_percent(progress)}" aria-valuetext="{escape(line)}" style="{_TROUGH}">'
         f'<div style="width:{reused:.1f}%;{_REUSED}"></div><div style="width:{fetched:.1f}%;{_FETCHED}"></div></div>'
         f"<div>{escape(line)}</div></div>"

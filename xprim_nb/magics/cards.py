@@ -7,7 +7,6 @@ Source: spec 3 §Magics.
 
 from __future__ import annotations
 
-import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from IPython.display import display
 
 from xprim_nb._text import clean
 from xprim_nb.errors import XprimError
+from xprim_nb.magics.wording import in_notebook
 
 __all__ = ["html_card", "show_ours", "text_card"]
 
@@ -27,11 +27,6 @@ _publish: Callable[..., object] = display  # IPython's has no types
 _STYLE = (
     "border-left:4px solid var(--jp-error-color1,#d32f2f);padding:.4em .9em;margin:.2em 0;"
     "background:var(--jp-layout-color1,transparent);color:var(--jp-ui-font-color1,inherit)"
-)
-# The core names commands as a terminal has them.
-_IN_NOTEBOOKS = (
-    (re.compile(r"`xprim models list"), "`%xprim models"),
-    (re.compile(r"`xprim (?:models )?(pull|remove|info|path|update|config)\b"), r"`%xprim \1"),
 )
 
 
@@ -79,12 +74,9 @@ def _show(
 
 
 def _facts(error: XprimError) -> tuple[str, str, str]:
-    hint = error.hint
-    for pattern, replacement in _IN_NOTEBOOKS:
-        hint = pattern.sub(replacement, hint)
     where = error.subject if error.subject and error.subject not in error.message else ""
     # Parts of them may come from a registry or a server.
-    return clean(error.message), clean(where), clean(hint)
+    return clean(in_notebook(error.message)), clean(where), clean(in_notebook(error.hint))
 
 
 def text_card(error: XprimError) -> str:

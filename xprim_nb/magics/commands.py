@@ -6,43 +6,26 @@ Source: spec 3 §Magics.
 from __future__ import annotations
 
 import argparse
-import sys
-from typing import TYPE_CHECKING, TypeAlias, assert_never
+import importlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from IPython.core.error import UsageError
 
 from xprim_nb.magics import settings, tables, waiting
-from xprim_nb.refs import ModelRef
+from xprim_nb.magics.naming import named, versioned
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from xprim_nb._bridge import Handle
     from xprim_nb.cache.values import InstalledModel, Pulled, PullPlan, RemoteDetail, Removed, UpdateCheck
     from xprim_nb.config import Config
     from xprim_nb.magics.extension import Extension
     from xprim_nb.registry.index import RemoteModel
 
-    Answer: TypeAlias = (
-        tables.Rows[InstalledModel]
-        | tables.Rows[RemoteModel]
-        | tables.Rows[Removed]
-        | tables.Rows[UpdateCheck]
-        | tables.Rows[Pulled]
-        | Handle[Pulled]
-        | Pulled
-        | PullPlan
-        | Removed
-        | InstalledModel
-        | RemoteDetail
-        | Path
-        | Config
-    )
-
 __all__ = ["run"]
 
 
-def run(extension: Extension, asked: argparse.Namespace) -> Answer:
+def run(extension: Extension, asked: argparse.Namespace) -> object:
     """The value that a parsed line asks for.
 
     Raises:
@@ -59,13 +42,21 @@ def run(extension: Extension, asked: argparse.Namespace) -> Answer:
         case "info":
             return _info(extension, asked)
         case "path":
-            return extension.kit.path(_versioned(asked)).result()
+            return extension.kit.path(versioned(asked)).result()
         case "update":
             return _update(extension, asked)
         case "config":
             return _config(extension, asked)
-        case other:
-            assert_never(other)
+        case _:
+            return _of_the_cache(extension, asked)
+
+
+def _of_the_cache(extension: Extension, asked: argparse.Namespace) -> object:
+    # Loaded with the first of them: who only pulls does not pay for it.
+    commands: Mapping[str, Callable[..., object]] = importlib.import_module(
+        "xprim_nb.magics.cache_commands"
+    ).COMMANDS
+    return commands[asked.command](extension, asked)
 
 
 def _models(
@@ -74,7 +65,7 @@ def _models(
     here = extension.kit.list_installed()
     if not asked.remote:
         return tables.installed(here.result(), filtered=asked.filter)
-    _tell_demo(extension)
+    extension.tell_demo()
     listing = extension.kit.list_remote().result()
     for notice in listing.notices:
         extension.warn(notice.message)
@@ -82,10 +73,10 @@ def _models(
 
 
 def _pull(extension: Extension, asked: argparse.Namespace) -> Handle[Pulled] | Pulled | PullPlan:
-    ref = _versioned(asked)
+    ref = versioned(asked)
     if asked.dry_run and asked.wait:
         raise UsageError("%xprim pull: --dry-run starts nothing that --wait could wait for")
-    _tell_demo(extension)
+    extension.tell_demo()
     if asked.dry_run:
         return extension.kit.plan_pull(ref, force=asked.force).result()
     handle = extension.kit.pull(ref, force=asked.force, concurrency=asked.concurrency)
@@ -100,7 +91,7 @@ def _waited(extension: Extension, handle: Handle[Pulled]) -> Pulled:
 
 
 def _remove(extension: Extension, asked: argparse.Namespace) -> Removed | tables.Rows[Removed]:
-    ref = _named(asked)
+    ref = named(asked)
     if not asked.all:
         return extension.kit.remove(ref.require_version()).result()
     if ref.version:
@@ -109,9 +100,9 @@ def _remove(extension: Extension, asked: argparse.Namespace) -> Removed | tables
 
 
 def _info(extension: Extension, asked: argparse.Namespace) -> InstalledModel | RemoteDetail:
-    ref = _versioned(asked)
+    ref = versioned(asked)
     if asked.remote:
-        _tell_demo(extension)
+        extension.tell_demo()
         return extension.kit.get_remote_detail(ref).result()
     model = extension.kit.get_installed(ref).result()
     files = extension.kit.list_files(ref).result()
@@ -130,8 +121,8 @@ def _info(extension: Extension, asked: argparse.Namespace) -> InstalledModel | R
 def _update(
     extension: Extension, asked: argparse.Namespace
 ) -> tables.Rows[UpdateCheck] | tables.Rows[Pulled]:
-    _tell_demo(extension)
-    name = str(_named(asked)) if asked.ref is not None else None
+    extension.tell_demo()
+    name = str(named(asked)) if asked.ref is not None else None
     found = extension.kit.check_updates(name).result()
     for check in found:
         if check.notice:
@@ -150,22 +141,3 @@ def _config(extension: Extension, asked: argparse.Namespace) -> Config:
             raise UsageError(f"%xprim config: wait for these first, or cancel them: {names}")
         extension.use(settings.changed(extension.kit.config, asked.settings))
     return extension.kit.config
-
-
-def _named(asked: argparse.Namespace) -> ModelRef:
-    parsed = ModelRef.parse(asked.ref)
-    if asked.version is None or asked.version == parsed.version:
-        return parsed
-    if parsed.version:
-        raise UsageError(f"%xprim {asked.command}: {asked.ref} names a version, and so does {asked.version}")
-    return parsed.with_version(asked.version)
-
-
-def _versioned(asked: argparse.Namespace) -> ModelRef:
-    return _named(asked).require_version()
-
-
-def _tell_demo(extension: Extension) -> None:
-    if extension.kit.uses_demo_registry and not extension.told_demo:
-        extension.told_demo = True
-        sys.stdout.write("Using the embedded demo registry; `%xprim config registry_url=…` names another.\n")

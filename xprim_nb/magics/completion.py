@@ -88,14 +88,30 @@ class Completer:
         if command == "config":
             return [(f"{name}=", "setting") for name in SETTINGS]
         named = [each for each in before[1:] if not each.startswith("-")]
-        if command == "models" or len(named) > 1:
+        if command == "adopt" and not named:
+            return [(name, "place") for name in ("hf", "ollama")]
+        if before[-1] == "--schedule":
+            return [(name, "schedule") for name in ("daily", "weekly", "monthly", "never")]
+        if not parsing.takes_model(command) or len(named) > 1:
             return []
-        refs = self._refs(remote=command == "pull" or (command == "info" and "--remote" in before))
+        refs = self._known(command, before)
         if named:
             return [(ref.version, kind) for ref, kind in refs.items() if ref.name == named[0]]
         if "@" in word:
             return [(f"{ref.name}@{ref.version}", kind) for ref, kind in refs.items()]
         return dict.fromkeys((ref.name, "model") for ref in refs)
+
+    def _known(self, command: str, before: list[str]) -> dict[ModelRef, str]:
+        if command == "restore":
+            return self._archived()
+        return self._refs(remote=command == "pull" or (command == "info" and "--remote" in before))
+
+    def _archived(self) -> dict[ModelRef, str]:
+        try:
+            found = _await(self._kit().archived(), time.monotonic() + _PATIENCE_S)
+        except XprimError:  # said again, with its reason, by the command itself
+            return {}
+        return {each.ref: "archived" for each in found or ()}
 
     def _refs(self, *, remote: bool) -> dict[ModelRef, str]:
         """Known versions, each with whether it is installed."""

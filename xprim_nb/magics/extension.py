@@ -100,6 +100,10 @@ class Extension:
             %xprim pull REF [VERSION] [--wait]           install; returns a handle at once
             %xprim remove | info | path REF [VERSION]
             %xprim update [REF] [--apply]
+            %xprim status | health | validate [REF]      how models are
+            %xprim repair | refresh | rollback REF       mend, renew, take back
+            %xprim cleanup | free SIZE | pin | why PATH  room on the disk
+            %xprim archive | restore | adopt | maintain
             %xprim config [KEY=VALUE …]                  registry_url, data_dir, offline, …
             %xprim help [COMMAND]
 
@@ -117,6 +121,14 @@ class Extension:
             return importlib.import_module("xprim_nb.magics.commands").run(self, asked)
         finally:
             self._tell_news()
+
+    def tell_demo(self) -> None:
+        """Say once that the embedded registry is the one that is asked, when it is."""
+        if self.kit.uses_demo_registry and not self.told_demo:
+            self.told_demo = True
+            sys.stdout.write(
+                "Using the embedded demo registry; `%xprim config registry_url=…` names another.\n"
+            )
 
     def warn(self, text: str) -> None:
         """Have a sentence told when the command has ended, once."""

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["SHOWN", "add", "handle_html", "handle_text", "pulled_line"]
 
 
+_PULLED = ("installed", "updated", "already_installed")
+
+
 class _Printer(Protocol):
     stack: Sequence[int]
 
@@ -44,7 +47,7 @@ def handle_text(handle: Handle[Any]) -> str:
     """Work in one line, as it stands now."""
     state, progress = _state(handle), handle.snapshot()
     if not handle.done and progress is not None:
-        return bars.text(progress)
+        return bars.text(progress, handle.describe)
     return state
 
 
@@ -54,7 +57,8 @@ def handle_html(handle: Handle[Any]) -> str:
     # An empty bar would contradict "already installed", and say nothing about a failure.
     if progress is None or (handle.done and not progress.bytes_total):
         return f'<div class="xprim-pull">{escape(_state(handle))}</div>'
-    return bars.html(progress, _state(handle) if handle.done else bars.text(progress))
+    line = _state(handle) if handle.done else bars.text(progress, handle.describe)
+    return bars.html(progress, line, handle.describe)
 
 
 def _state(handle: Handle[Any]) -> str:
@@ -67,7 +71,9 @@ def _state(handle: Handle[Any]) -> str:
     if error is not None:
         return f"{handle.describe}: failed: {error}"
     result = handle.result()
-    return pulled_line(result) if hasattr(result, "receipt") else f"{handle.describe}: done"
+    # Of what has a receipt a pull alone has such a status.
+    pulled = hasattr(result, "receipt") and getattr(result, "status", "") in _PULLED
+    return pulled_line(result) if pulled else f"{handle.describe}: done"
 
 
 def _listing_text(listing: RemoteListing) -> str:
@@ -87,7 +93,32 @@ def _rows(listing: RemoteListing) -> Any:  # noqa: ANN401  # Rows, whose module 
 SHOWN: Mapping[str, str] = {
     "xprim_nb.cache.values": "Exported InstalledModel Peeked Pruned PullPlan Pulled Receipt RemoteDetail Removed "
     "UpdateCheck",
+    "xprim_nb.cache.adopt.installing": "Adopted",
+    "xprim_nb.cache.adopt.scanning": "AdoptedPlace FoundModel",
+    "xprim_nb.cache.bundles.initialize": "BundlePlan Initialized",
+    "xprim_nb.cache.bundles.keeper": "BundleRepaired",
+    "xprim_nb.cache.bundles.manifest": "CacheManifest",
+    "xprim_nb.cache.bundles.store": "Bundle",
+    "xprim_nb.cache.health.glance": "StatusRow",
+    "xprim_nb.cache.health.repaired": "RepairPlan Repaired",
+    "xprim_nb.cache.health.report": "FileFinding ValidationReport",
+    "xprim_nb.cache.health.scrub": "Scrubbed",
+    "xprim_nb.cache.health.status": "CacheStatus",
+    "xprim_nb.cache.renewal.merge": "FileChange",
+    "xprim_nb.cache.renewal.values": "Backup DropPlan Dropped RefreshPlan Refreshed Restored RollbackPlan",
+    "xprim_nb.cache.upkeep.accounting": "Account CacheAccounts",
+    "xprim_nb.cache.upkeep.archive": "ArchivePlan",
+    "xprim_nb.cache.upkeep.archived": "Archived",
+    "xprim_nb.cache.upkeep.cleanup": "Candidate CleanupPlan Spared",
+    "xprim_nb.cache.upkeep.dedupe": "DedupePlan Deduplicated",
+    "xprim_nb.cache.upkeep.execute": "CleanupResult Done",
+    "xprim_nb.cache.upkeep.pins": "Pin",
+    "xprim_nb.cache.upkeep.restoring": "RestorePlan Restored",
+    "xprim_nb.cache.upkeep.usage": "Used",
+    "xprim_nb.cache.upkeep.why": "Why",
     "xprim_nb.config": "Config",
+    "xprim_nb.manager.due": "MaintenanceRecord",
+    "xprim_nb.manager.steward": "MaintenancePlan MaintenanceReport",
     "xprim_nb.registry.index": "RemoteModel",
     "xprim_nb.registry.publisher": "Published",
     "xprim_nb.toolkit": "Toolkit",

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC
-from html import escape
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from xprim_nb._text import clean, format_bytes, format_count, format_seconds
+from xprim_nb._text import format_bytes, format_count, format_seconds
+from xprim_nb.magics import cache_facts, upkeep_facts
+from xprim_nb.magics.sheets import Facts, Pairs, facts_html, facts_text
 
 if TYPE_CHECKING:
     from xprim_nb.cache.values import (
@@ -34,14 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FACTS", "Facts", "facts_html", "facts_line", "facts_of", "facts_text", "installed_facts"]
 
-_COLUMNS = (
-    "display:grid;grid-template-columns:max-content minmax(0,auto);column-gap:1.5em;"
-    "max-width:48em;overflow-wrap:anywhere"  # a publisher may write a line of any length
-)
-# A value that is a list of pairs is laid out in two columns of its own.
-_Pairs: TypeAlias = tuple[tuple[str, str], ...]
-Facts: TypeAlias = Mapping[str, str | _Pairs]
-
 
 def facts_of(value: object) -> Facts:
     """What a value shows, itself or as what it is a kind of; nothing when it is none of those in `FACTS`."""
@@ -52,55 +45,22 @@ def facts_of(value: object) -> Facts:
     return {}
 
 
-def facts_text(facts: Facts) -> str:
-    """Facts as aligned lines."""
-    width = max(map(len, facts), default=0) + 3
-    return clean(
-        "\n".join(
-            f"{name + ':':<{width}}{_text(value)}".replace("\n", "\n" + " " * width)
-            for name, value in facts.items()
-        )
-    )
-
-
-def facts_html(facts: Facts) -> str:
-    """Facts as a table with row headings."""
-    cell = "text-align:left;vertical-align:top;white-space:pre-wrap"
-    rows = (
-        f'<tr><th scope="row" style="{cell}">{escape(name)}</th><td style="{cell}">{_html(value)}</td></tr>'
-        for name, value in facts.items()
-    )
-    return f'<table class="xprim-facts"><tbody>{"".join(rows)}</tbody></table>'
-
-
 def facts_line(value: Any) -> str:  # noqa: ANN401  # any value, as `repr` takes it
-    """A value among others, in one short line; its repr when it is of no model."""
-    facts = facts_of(value)
-    if not facts or not hasattr(value, "ref"):
-        return repr(value)
+    """A value among others, in one short line; its repr when there is none."""
+    facts, ref = facts_of(value), getattr(value, "ref", None) or getattr(value, "model_id", None)
     told = ", ".join(str(facts[name]) for name in ("Status", "Plan", "Freed", "Size") if name in facts)
-    return f"<{type(value).__name__} {value.ref}: {told}>"
+    if told and ref:
+        return f"<{type(value).__name__} {ref}: {told}>"
+    if facts and any("__str__" in vars(kind) for kind in type(value).__mro__[:-1]):
+        return f"<{type(value).__name__} {str(value).partition(chr(10))[0]}>"
+    return repr(value)
 
 
-def _text(value: str | _Pairs) -> str:
-    if isinstance(value, str):
-        return value
-    width = max((len(name) for name, _ in value), default=0) + 2
-    return "\n".join(f"{name:<{width}}" + told.replace("\n", "\n" + " " * width) for name, told in value)
-
-
-def _html(value: str | _Pairs) -> str:
-    if isinstance(value, str):
-        return escape(clean(value))
-    cells = "".join(f"<span>{escape(clean(each))}</span>" for pair in value for each in pair)
-    return f'<div style="{_COLUMNS}">{cells}</div>'
-
-
-def _files(files: Iterable[FileEntry]) -> _Pairs:
+def _files(files: Iterable[FileEntry]) -> Pairs:
     return tuple((each.path, format_bytes(each.size)) for each in files)
 
 
-def _metadata(metadata: Mapping[str, Any]) -> _Pairs:
+def _metadata(metadata: Mapping[str, Any]) -> Pairs:
     return tuple((key, str(value)) for key, value in metadata.items())
 
 
@@ -108,7 +68,7 @@ def _refs(refs: Iterable[ModelRef]) -> str:
     return "\n".join(map(str, refs)) or "none"
 
 
-def installed_facts(model: InstalledModel) -> dict[str, str | _Pairs]:
+def installed_facts(model: InstalledModel) -> dict[str, str | Pairs]:
     """What an installed model shows."""
     files = getattr(model, "files", None)
     return {
@@ -123,13 +83,13 @@ def installed_facts(model: InstalledModel) -> dict[str, str | _Pairs]:
 
 def _remote_facts(model: RemoteModel) -> Facts:
     size = "not said" if model.total_size is None else format_bytes(model.total_size)
-    facts: dict[str, str | _Pairs] = {"Model": str(model.ref), "Status": "in the registry"}
+    facts: dict[str, str | Pairs] = {"Model": str(model.ref), "Status": "in the registry"}
     facts |= {"Alias of": model.alias_of} if model.alias_of else {}
     return facts | {"Size": size} | ({"Metadata": _metadata(model.metadata)} if model.metadata else {})
 
 
 def _detail_facts(detail: RemoteDetail) -> Facts:
-    facts: dict[str, str | _Pairs] = {"Model": str(detail.ref), "Status": "in the registry"}
+    facts: dict[str, str | Pairs] = {"Model": str(detail.ref), "Status": "in the registry"}
     facts |= {"Alias of": detail.alias_of} if detail.alias_of else {}
     chunks = f"{detail.chunk_count} × {format_bytes(detail.chunk_size)}"
     facts |= {"Size": format_bytes(detail.total_size), "Chunks": chunks, "Files": _files(detail.files)}
@@ -233,7 +193,7 @@ def _peeked_facts(peeked: Peeked) -> Facts:
     files = tuple(
         (path, format_count(len(file.tensors), "tensor")) for path, file in peeked.tensor_files.items()
     )
-    facts: dict[str, str | _Pairs] = {"Model": str(peeked.ref), "Size": format_bytes(peeked.total_size)}
+    facts: dict[str, str | Pairs] = {"Model": str(peeked.ref), "Size": format_bytes(peeked.total_size)}
     facts["Parameters"] = f"{peeked.parameters:,}"
     facts["Tensors"] = tuple((dtype, format_bytes(size)) for dtype, size in peeked.dtypes.items()) or "none"
     return facts | ({"Files": files} if files else {}) | {"Read": format_bytes(peeked.bytes_read)}
@@ -266,4 +226,6 @@ FACTS: Mapping[tuple[str, str], Callable[[Any], Facts]] = {
     ("xprim_nb.registry.index", "RemoteModel"): _remote_facts,
     ("xprim_nb.registry.publisher", "Published"): _published_facts,
     ("xprim_nb.toolkit", "Toolkit"): _toolkit_facts,
+    **cache_facts.FACTS,
+    **upkeep_facts.FACTS,
 }

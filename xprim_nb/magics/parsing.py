@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import importlib
 import shlex
 from collections.abc import Iterable
 from functools import cache
@@ -14,9 +15,16 @@ from typing import NoReturn
 
 from IPython.core.error import UsageError
 
-from xprim_nb.config import MAX_CONCURRENCY
-
-__all__ = ["COMMANDS", "HelpShownError", "help_text", "options_of", "parse", "split", "suggestion"]
+__all__ = [
+    "COMMANDS",
+    "HelpShownError",
+    "help_text",
+    "options_of",
+    "parse",
+    "split",
+    "suggestion",
+    "takes_model",
+]
 
 COMMANDS = {
     "models": "List installed models, or what the registry has.",
@@ -25,6 +33,22 @@ COMMANDS = {
     "info": "Show one version in detail.",
     "path": "The directory of an installed version.",
     "update": "Ask the registry whether installed versions are current.",
+    "status": "How every model is, as of its last check; reads no model file.",
+    "health": "The same as a report: a sentence, a table, `.frame` and `.chart`.",
+    "validate": "Check a model, or all of them: whole, fresh, complete?",
+    "repair": "Mend a model: only what is wrong is obtained.",
+    "refresh": "Bring a version up to date; what you changed in it stays.",
+    "rollback": "Put a backup back; what was in place becomes a backup.",
+    "backups": "List the versions that were put aside whole.",
+    "cleanup": "Plan what would go, or let it go with --apply.",
+    "free": "Free so much: least recently used models go, and no more than that needs.",
+    "pin": "Keep a model from every clean-up, or list what is kept.",
+    "unpin": "Take a pin away.",
+    "why": "Which model a file belongs to, and why it is kept.",
+    "archive": "Store a model compressed, or list what is.",
+    "restore": "Put an archived model back, byte for byte.",
+    "adopt": "Let files that other programs have here serve pulls and repairs.",
+    "maintain": "Check, mend, clean up, and say what was done.",
     "config": "Show the settings, or change them: registry_url=… data_dir=… offline=1.",
     "help": "Show the commands, or one of them in detail.",
 }
@@ -75,6 +99,11 @@ def parse(words: list[str]) -> argparse.Namespace:
     return _parser(command).parse_args(rest, argparse.Namespace(command=command))
 
 
+def takes_model(command: str) -> bool:
+    """True when a command is, or may be, about one model."""
+    return command in importlib.import_module("xprim_nb.magics.options").MODEL
+
+
 def help_text(command: str | None = None) -> str:
     """What `%xprim help` shows.
 
@@ -82,7 +111,7 @@ def help_text(command: str | None = None) -> str:
         UsageError: There is no such command.
     """
     if command is None:
-        lines = [f"  %xprim {name:<8}{what}" for name, what in COMMANDS.items()]
+        lines = [f"  %xprim {name:<10}{what}" for name, what in COMMANDS.items()]
         return "\n".join(["%xprim COMMAND …", *lines, "`%xprim COMMAND --help` shows what a command takes."])
     _check(command)
     return _parser(command).format_help()
@@ -113,43 +142,15 @@ def options_of(command: str) -> dict[str, str]:
     return {name: action.help or "" for action in actions for name in action.option_strings if len(name) > 2}
 
 
-def _concurrency(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
-    if not 1 <= number <= MAX_CONCURRENCY:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {MAX_CONCURRENCY}")
-    return number
-
-
 @cache
 def _parser(command: str) -> argparse.ArgumentParser:
     parser = _Parser(prog=f"%xprim {command}", description=COMMANDS[command], allow_abbrev=False)
-    if command in ("pull", "remove", "info", "path", "update"):
-        optional = "?" if command == "update" else None
+    # Loaded with the first line: `%load_ext` shall cost next to nothing.
+    options = importlib.import_module("xprim_nb.magics.options")
+    if command in options.MODEL:
+        optional = "?" if options.MODEL[command] == "optional" else None
         parser.add_argument("ref", metavar="REF", nargs=optional, help="group/model, group/model@version")
         parser.add_argument("version", metavar="VERSION", nargs="?", help="the version, where REF has none")
-    match command:
-        case "models":
-            parser.add_argument("--remote", action="store_true", help="what the registry has")
-            parser.add_argument("--filter", metavar="TEXT", default="", help="only names that contain it")
-        case "pull":
-            parser.add_argument("--wait", action="store_true", help="return when it is installed")
-            parser.add_argument(
-                "--force", action="store_true", help="verify what is installed, fetch what is wrong"
-            )
-            parser.add_argument("--dry-run", action="store_true", help="show what would be fetched")
-            parser.add_argument(
-                "--concurrency", metavar="N", type=_concurrency, help="chunks fetched at once, 1 to 16"
-            )
-        case "remove":
-            parser.add_argument("--all", action="store_true", help="every version of the model")
-        case "info":
-            parser.add_argument("--remote", action="store_true", help="what the registry says of it")
-        case "update":
-            parser.add_argument("--apply", action="store_true", help="pull what has an update")
-        case "config":
-            parser.add_argument(
-                "settings", metavar="KEY=VALUE", nargs="*", help="an empty value is the default"
-            )
-        case "help":
-            parser.add_argument("topic", metavar="COMMAND", nargs="?", help="a command")
+    for add in options.OPTIONS.get(command, ()):
+        add(parser)
     return parser

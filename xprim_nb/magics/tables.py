@@ -13,6 +13,7 @@ from typing import Generic, Self, TypeVar
 from xprim_nb._text import clean, format_bytes, format_seconds
 from xprim_nb.cache.values import InstalledModel, Pulled, Removed, UpdateCheck
 from xprim_nb.magics import facts
+from xprim_nb.magics.wording import in_notebook
 from xprim_nb.refs import ModelRef
 from xprim_nb.registry.index import RemoteModel
 from xprim_nb.registry.listing import RemoteListing
@@ -52,17 +53,17 @@ class Rows(tuple[_T, ...], Generic[_T]):
             "".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
             for line in lines
         ]
-        return clean("\n".join([*shown, self.note] if self.note else shown))
+        return clean(in_notebook("\n".join([*shown, self.note] if self.note else shown)))
 
     def _repr_html_(self) -> str:
         head = "".join(
             f'<th scope="col" style="text-align:left">{escape(name)}</th>' for name in self.headers
         )
         body = "".join(
-            "<tr>" + "".join(f'<td style="text-align:left">{escape(cell)}</td>' for cell in row) + "</tr>"
+            "<tr>" + "".join(f'<td style="text-align:left">{_escaped(cell)}</td>' for cell in row) + "</tr>"
             for row in self.cells
         )
-        note = f"<p>{escape(clean(self.note))}</p>" if self.note else ""
+        note = f"<p>{_escaped(self.note)}</p>" if self.note else ""
         return f'<table class="xprim-rows"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}'
 
 
@@ -146,6 +147,10 @@ def removals(removed: Iterable[Removed]) -> Rows[Removed]:
     listed = list(removed)
     cells = [(each.ref.name, each.ref.version, format_bytes(each.bytes_freed)) for each in listed]
     return Rows.of(listed, ("removed", "version", "freed"), cells)
+
+
+def _escaped(text: str) -> str:
+    return escape(clean(in_notebook(text)))
 
 
 def _size(size_bytes: int | None) -> str:

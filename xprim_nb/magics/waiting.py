@@ -9,7 +9,7 @@ import contextlib
 import sys
 from collections.abc import Callable
 from concurrent.futures import CancelledError
-from typing import TYPE_CHECKING
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from IPython.core.interactiveshell import InteractiveShell
@@ -19,10 +19,9 @@ from xprim_nb._bridge import Handle
 from xprim_nb.errors import XprimError
 from xprim_nb.magics import faces
 
-if TYPE_CHECKING:
-    from xprim_nb.cache.values import Pulled
-
 __all__ = ["wait_for"]
+
+_T = TypeVar("_T")
 
 _publish: Callable[..., object] = display  # IPython's has no types
 
@@ -35,7 +34,7 @@ _CLEANUP_S = 5.0
 class _Display:
     """One output of one cell, changed in place; in a terminal, one line."""
 
-    def __init__(self, shell: InteractiveShell, handle: Handle[Pulled]) -> None:
+    def __init__(self, shell: InteractiveShell, handle: Handle[Any]) -> None:
         self._handle = handle
         self._is_kernel = getattr(shell, "kernel", None) is not None
         self._id = uuid4().hex
@@ -61,8 +60,8 @@ class _Display:
             sys.stderr.write("\n")
 
 
-def wait_for(shell: InteractiveShell, handle: Handle[Pulled]) -> Pulled:
-    """The result of a pull, which is shown until it has ended.
+def wait_for(shell: InteractiveShell, handle: Handle[_T]) -> _T:
+    """The result of a pull, or of work like it, which is shown until it has ended.
 
     Raises:
         KeyboardInterrupt: The cell was interrupted; the pull has stopped, and what it fetched is kept.

@@ -11,7 +11,7 @@ from html import escape
 
 import pandas as pd
 
-from xprim_nb._text import format_bytes
+from xprim_nb._text import clean, format_bytes
 from xprim_nb.cache.health.report import ValidationReport
 from xprim_nb.cache.values import InstalledModel
 from xprim_nb.refs import ModelRef
@@ -120,14 +120,15 @@ class HealthReport:
         if failed:
             are = "is" if len(failed) == 1 else "are"
             first = self.command.format(ref=failed[0])
-            return f"{len(failed)} of {total} models {are} damaged ({_names(failed)}): run `{first}`."
+            told = f"{len(failed)} of {total} models {are} damaged ({_names(failed)})"
+            return f"{told if total > 1 else f'{failed[0]} is damaged'}: run `{first}`."
         degraded = self._by_status.get("degraded", [])
         if degraded:
             are = "is" if len(degraded) == 1 else "are"
             report = next(each for each in self.reports if each.model_id == degraded[0])
             return (
                 f"{len(degraded)} of {total} models {are} degraded ({_names(degraded)}). "
-                f"{report.recommendations.details}"
+                f"{self._worded(report.recommendations.details)}"
             )
         unchecked = self._by_status.get("unchecked", [])
         if unchecked:
@@ -153,7 +154,11 @@ class HealthReport:
     def __repr__(self) -> str:
         rows = [self._row(name, status) for status in _ORDER for name in self._by_status.get(status, ())]
         width = max((len(row[0]) for row in rows), default=0) + 2
-        lines = [f"{name:<{width}}{words:<17}{size:>9}  {told}".rstrip() for name, words, size, told in rows]
+        room = "\n" + " " * (width + 17 + 9 + 2)
+        lines = [
+            f"{name:<{width}}{words:<17}{size:>9}  {told}".rstrip().replace("\n", room)
+            for name, words, size, told in rows
+        ]
         return "\n".join([self.verdict, *lines])
 
     def _repr_html_(self) -> str:
@@ -179,8 +184,15 @@ class HealthReport:
         size = next((each.total_size for each in self.models if str(each.ref) == name), None)
         told = ""
         if report is not None:
-            told = "\n".join(map(str, report.findings)) or report.recommendations.details
-        return name, _WORDS[status], "" if size is None else format_bytes(size), told
+            told = "\n".join(map(str, report.findings)) or self._worded(report.recommendations.details)
+        # The name of a file that somebody added here may hold anything.
+        return name, _WORDS[status], "" if size is None else format_bytes(size), clean(told)
+
+    def _worded(self, details: str) -> str:
+        """A recommendation, with commands as they are asked for here."""
+        here = self.command.partition("repair")[0]
+        told = details.replace("`xprim cache ", f"`{here}")
+        return told.replace("`xprim models ", f"`{here}") if here.startswith("%") else told
 
     def _sizes(self) -> dict[ModelRef, int]:
         return {each.ref: each.total_size for each in self.models}

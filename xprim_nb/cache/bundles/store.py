@@ -151,7 +151,7 @@ class Bundle:
             raise NotInstalledError(
                 f"{self.ref} has no information bundle.",
                 subject=str(self.ref),
-                hint="Make one: `initialize` fetches documents, `derive_bundle` makes them from what is installed.",
+                hint=f"Make one: `xprim cache bundle derive {self.ref}`, or `bundle init` with the URLs of its documents.",
             )
 
     def __str__(self) -> str:

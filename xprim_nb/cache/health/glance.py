@@ -157,7 +157,9 @@ class Glance:
         oldest = f"the oldest verdict is {format_seconds(self.oldest_verdict_s or 0.0)} old"
         if not bad:
             return f"{models}, all healthy; {oldest}."
-        return f"{models}: {', '.join(bad)}; {oldest}. Run `xprim cache repair {self.concerns[0].ref}`."
+        first = self.concerns[0]  # what is only old, or lacks its base model, is not mended by a repair
+        repair = f" Run `xprim cache repair {first.ref}`." if first.status == "failed" else ""
+        return f"{models}: {', '.join(bad)}; {oldest}.{repair}"
 
     def __str__(self) -> str:
         return "\n".join([self.verdict, *self.notes, self.contact_line])
