@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from xprim_nb.cache import install, kept
+from xprim_nb.cache import install, intents, kept
 from xprim_nb.cache.store import Store
 from xprim_nb.errors import StorageError
 from xprim_nb.testing.faulty_registry import FaultyRegistry
@@ -79,7 +79,8 @@ _STEPS: list[tuple[Any, str]] = [
     (install, "retire"),
     (kept, "remove_tree"),
     (Store, "record"),
-    (install.Installer, "_forget"),
+    (intents, "write_atomic"),
+    (intents.Intents, "forget"),
 ]
 
 
@@ -112,7 +113,8 @@ async def test_each_step_of_an_update_may_be_the_last(
 @pytest.mark.parametrize(
     ("owner", "step"),
     [
-        (install, "write_atomic"),
+        (intents, "write_atomic"),
+        (intents.Intents, "forget"),
         (install, "move_dir"),
         (install, "retire"),
         (Store, "forget"),

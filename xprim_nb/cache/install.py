@@ -164,30 +164,7 @@ class Installer:
         Raises:
             StorageError: Something else does, or the directory is another version's; the message names it.
         """
-        final = self._layout.model_dir(ref)
-        for path in (self._layout.base, final.parent.parent, final.parent, final):
-            if os.path.lexists(path) and not path.is_dir() and not (path == final and path.is_symlink()):
-                what = "A link that leads nowhere" if path.is_symlink() else "A file"
-                raise StorageError(
-                    f"{what} lies where {ref} should go: {path}",
-                    subject=str(path),
-                    hint="Move it away, then run again.",
-                )
-        if final.is_dir() and not final.is_symlink() and self._store.find(ref) is None:
-            self._require_own(ref, final)
-
-    def _require_own(self, ref: ModelRef, final: Path) -> None:
-        """Where "Demo" and "demo" are one directory, by the file system or by a link, only one of the two fits in."""
-        for other in self._store.list():
-            same = False
-            with contextlib.suppress(OSError):  # listed, and gone
-                same = other.ref != ref and other.path.samefile(final)
-            if same:
-                raise StorageError(
-                    f"{ref} would lie in the directory of {other.ref}: {final}",
-                    subject=str(final),
-                    hint=f"Remove {other.ref} first, or use another data directory for {ref}.",
-                )
+        _check_place(self._layout, self._store, ref)
 
     def remove(self, model: InstalledModel) -> Removed:
         """Take a model away.
@@ -308,15 +285,21 @@ class Installer:
         return kept
 
     def _finish_discard(self, intent: Intent, path: Path) -> Path | None:
-        ref = ModelRef.parse(intent.ref)
-        tree, out = self._layout.base / intent.tree, self._layout.base / intent.out
-        with storage_errors(tree, "dropping a backup"):
-            if os.path.lexists(tree):
-                move_dir(tree, out)
-        kept = retire(self._layout, ref, out, self._layout.model_dir(ref))
-        _drop_backup(self._layout, tree.parent)
+        kept = _discard(self._layout, intent)
         self._intents.forget(path)
         return kept
+
+
+def _discard(layout: Layout, intent: Intent) -> Path | None:
+    """Delete a backup's tree; files of a user's that do not lie in the installed version are put aside."""
+    ref = ModelRef.parse(intent.ref)
+    tree, out = layout.base / intent.tree, layout.base / intent.out
+    with storage_errors(tree, "dropping a backup"):
+        if os.path.lexists(tree):
+            move_dir(tree, out)
+    kept = retire(layout, ref, out, layout.model_dir(ref))
+    _drop_backup(layout, tree.parent)
+    return kept
 
 
 def _drop_backup(_layout: Layout, backup: Path) -> None:
@@ -350,6 +333,34 @@ def _token(layout: Layout, tree: Path) -> str | None:
         return str(orjson.loads(layout.receipt_file(tree).read_bytes())["token"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _check_place(layout: Layout, store: Store, ref: ModelRef) -> None:
+    final = layout.model_dir(ref)
+    for path in (layout.base, final.parent.parent, final.parent, final):
+        if os.path.lexists(path) and not path.is_dir() and not (path == final and path.is_symlink()):
+            what = "A link that leads nowhere" if path.is_symlink() else "A file"
+            raise StorageError(
+                f"{what} lies where {ref} should go: {path}",
+                subject=str(path),
+                hint="Move it away, then run again.",
+            )
+    if final.is_dir() and not final.is_symlink() and store.find(ref) is None:
+        _require_own(store, ref, final)
+
+
+def _require_own(store: Store, ref: ModelRef, final: Path) -> None:
+    """Where "Demo" and "demo" are one directory, by the file system or by a link, only one of the two fits in."""
+    for other in store.list():
+        same = False
+        with contextlib.suppress(OSError):  # listed, and gone
+            same = other.ref != ref and other.path.samefile(final)
+        if same:
+            raise StorageError(
+                f"{ref} would lie in the directory of {other.ref}: {final}",
+                subject=str(final),
+                hint=f"Remove {other.ref} first, or use another data directory for {ref}.",
+            )
 
 
 def _swap(final: Path, tree: Path, out: Path) -> None:

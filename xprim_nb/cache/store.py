@@ -131,19 +131,10 @@ class Store:
         """Set further keys of a listed model's entry; None takes a key away.
 
         Raises:
-            NotInstalledError: It is not listed.
-            StorageError: The file cannot be written.
+            NotInstalledError, StorageError: It is not listed, or the file cannot be written.
         """
         self.get_entry(ref)
-
-        def put(document: Document) -> None:
-            entry = _entry(document, ref)
-            if isinstance(entry, dict):  # else removed meanwhile
-                entry.update(extra)
-                for key in [key for key, value in extra.items() if value is None]:
-                    del entry[key]
-
-        self._change(put)
+        self._change(lambda document: _merge(_entry(document, ref), extra))
 
     def forget(self, ref: ModelRef) -> None:
         """Drop a model's entry; a missing one is fine.
@@ -171,18 +162,11 @@ class Store:
         Raises:
             StorageError: It cannot be read.
         """
-        path = self._layout.registry_file
-        with storage_errors(path, "reading"):
-            try:
-                raw = path.read_bytes()
-            except FileNotFoundError:
-                return {}, False
-        with contextlib.suppress(orjson.JSONDecodeError):
-            found = orjson.loads(raw)
-            if isinstance(found, dict | None):
-                return found or {}, False
-        rebuilt = self._read()
-        return rebuilt, bool(rebuilt or raw.strip())
+        with storage_errors(path := self._layout.registry_file, "reading"):
+            raw = path.read_bytes() if path.exists() else b"{}"
+        found = _parsed(raw)
+        rebuilt = self._read() if found is None else found
+        return rebuilt, found is None and bool(rebuilt or raw.strip())
 
     def mend(self) -> None:
         """Write `registry.json` anew if it is damaged; the damaged file is set aside.
@@ -345,6 +329,15 @@ def _exactly(raw: bytes, otherwise: Document) -> Document:
     return found
 
 
+def _parsed(raw: bytes) -> Document | None:
+    """What `registry.json` says; None when it is damaged."""
+    with contextlib.suppress(orjson.JSONDecodeError):
+        found = orjson.loads(raw)
+        if isinstance(found, dict | None):
+            return found or {}
+    return None
+
+
 def _object_in(parent: Document, key: str) -> Document:
     """The object under a key; put there where something else was."""
     found = parent.get(key)
@@ -358,6 +351,13 @@ def _entry(document: Document, ref: ModelRef) -> Any:  # noqa: ANN401  # checked
     for part in (ref.group, ref.model, ref.version):
         found = found.get(part) if isinstance(found, dict) else None
     return found
+
+
+def _merge(entry: object, extra: dict[str, Any]) -> None:
+    if isinstance(entry, dict):  # else removed meanwhile
+        entry.update(extra)
+        for key in [key for key, value in extra.items() if value is None]:
+            del entry[key]
 
 
 def _time(text: str) -> datetime:

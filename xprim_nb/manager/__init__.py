@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from xprim_nb import demo
 from xprim_nb._threads import halting, settled
@@ -51,11 +51,13 @@ from xprim_nb.manager.maintenance import Maintenance
 from xprim_nb.manager.reading import at_home
 from xprim_nb.manager.renewal import Renewal, check_channels
 from xprim_nb.manager.upkeep import Upkeep
-from xprim_nb.notify import Channel
 from xprim_nb.refs import ModelRef
 from xprim_nb.registry.client import RegistryClient
 from xprim_nb.registry.opening import AsyncClientLike, open_sources
 from xprim_nb.registry.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from xprim_nb.notify import Channel
 
 __all__ = ["Manager"]
 
@@ -136,7 +138,7 @@ class Manager(Health, Renewal, Upkeep, Adopting, Bundles, Maintenance):
                 self.events,
                 self.config,
             )
-            self._build_renewal(opened)
+            self._open_renewal(opened)
             self._open_upkeep(opened)
             opened.push_async_callback(self._close_bundles)
             await settled(self._installer.recover)

@@ -17,9 +17,10 @@ from xprim_nb.cache.install import Installer
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.pull import Puller
 from xprim_nb.cache.state import State
-from xprim_nb.cache.upkeep.archive import ArchivePlan, Archiver, drop_archive, plan_archive
+from xprim_nb.cache.upkeep.archive import ArchivePlan, Archiver, plan_archive
 from xprim_nb.cache.upkeep.archived import Archived, archive_of, archives, require_archive
 from xprim_nb.cache.upkeep.dedupe import DedupePlan, Deduplicated, deduplicate, plan_dedupe
+from xprim_nb.cache.upkeep.dropping import drop_archive
 from xprim_nb.cache.upkeep.history import record
 from xprim_nb.cache.upkeep.leases import gate, lease_count
 from xprim_nb.cache.upkeep.restoring import Restored, RestorePlan, Restorer
@@ -151,7 +152,10 @@ class Archiving(Reading):
         await settled(require_archive, self._layout, parsed)
         async with locked(self._layout.ref_lock(parsed)):
             found = await settled(require_archive, self._layout, parsed)
-            return await settled(lambda: drop_archive(self._layout, found, keep_local=True))
+            kept = await settled(lambda: drop_archive(self._layout, found, keep_local=True))
+        details = {"removed": True, "stored_bytes": found.stored_bytes, "kept": str(kept or "")}
+        await self._record("archive", str(parsed), details)
+        return kept
 
     def _archive(self, ref: ModelRef, used: Used | None) -> Archived:
         """Blocks its thread; the version's lock is held."""

@@ -48,7 +48,7 @@ class MaintenanceRecord(BaseModel):
         outcome: What it found, in one sentence.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     schema_version: Literal[1] = _SCHEMA_VERSION
     schedule: Schedule | None = None

@@ -6,7 +6,9 @@ Source: spec 2 §Refresh; seeds/000 §Tools (`refresh_model_cache`).
 from __future__ import annotations
 
 import contextlib
+import importlib
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from xprim_nb._threads import settled
 from xprim_nb.cache.chunkindex import ChunkIndex
@@ -14,26 +16,26 @@ from xprim_nb.cache.health.opening import HealthRoom
 from xprim_nb.cache.install import Installer
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.pull import Puller
-from xprim_nb.cache.renewal.backups import list_backups
-from xprim_nb.cache.renewal.refresh import Refresher
-from xprim_nb.cache.renewal.rollback import Restorer
-from xprim_nb.cache.renewal.strategy import UpdateStrategy
-from xprim_nb.cache.renewal.values import (
-    Backup,
-    Dropped,
-    DropPlan,
-    Refreshed,
-    RefreshPlan,
-    Restored,
-    RollbackPlan,
-)
 from xprim_nb.cache.state import State
 from xprim_nb.config import Config
 from xprim_nb.errors import XprimError
 from xprim_nb.events import EventHub, PullProgress
 from xprim_nb.manager.reading import Reading, at_home
-from xprim_nb.notify import Channel, Notice, Notifier, open_channel
 from xprim_nb.refs import ModelRef
+
+if TYPE_CHECKING:
+    from xprim_nb.cache.renewal.opening import RenewalRoom
+    from xprim_nb.cache.renewal.strategy import UpdateStrategy
+    from xprim_nb.cache.renewal.values import (
+        Backup,
+        Dropped,
+        DropPlan,
+        Refreshed,
+        RefreshPlan,
+        Restored,
+        RollbackPlan,
+    )
+    from xprim_nb.notify import Channel, Notifier
 
 __all__ = ["Renewal", "check_channels"]
 
@@ -45,12 +47,12 @@ def check_channels(channels: Sequence[Channel]) -> tuple[Channel, ...]:
         ConfigError: One cannot; the message says why.
     """
     for each in channels:
-        open_channel(each)
+        importlib.import_module("xprim_nb.notify").open_channel(each)
     return tuple(channels)
 
 
 class Renewal(Reading):
-    """The part of `Manager` that refreshes and rolls back. What it uses is the manager's."""
+    """The part of `Manager` that refreshes and rolls back. Loads what it is made of at its first verb."""
 
     config: Config
     events: EventHub
@@ -61,30 +63,51 @@ class Renewal(Reading):
     _health: HealthRoom
     _state: State
     _channels: tuple[Channel, ...]
+    _room: RenewalRoom | None = None
+    _told: Notifier | None = None
 
-    def _build_renewal(self, opened: contextlib.AsyncExitStack) -> None:
-        """Build what these verbs use; `opened` closes it."""
-        client_options = {"proxy": self.config.proxy, "verify": self.config.verify}
-        self._notifier = Notifier(self.events, self._channels, client_options)
-        opened.push_async_callback(settled, self._notifier.close)
-        self._restorer = Restorer(self._layout, self._store, self._installer, self._state, self.events)
-        self._refresher = Refresher(
-            self._layout,
-            self._store,
-            self._index,
-            self._installer,
-            self._puller,
-            self._restorer,
-            self._client,
-            self._state,
-            self.events,
-            lambda ref: self._health.validator.validate(ref, "full"),
-        )
+    def _open_renewal(self, opened: contextlib.AsyncExitStack) -> None:
+        """Begin to hear, if there is anybody to tell; `opened` ends it."""
+        self._room = self._told = None
+        opened.push_async_callback(self._close_renewal)
+        if self._channels:
+            _ = self._notifier
+
+    async def _close_renewal(self) -> None:
+        if self._told is not None:
+            await settled(self._told.close)
+
+    @property
+    def _notifier(self) -> Notifier:
+        if self._told is None:
+            options = {"proxy": self.config.proxy, "verify": self.config.verify}
+            made: Notifier = importlib.import_module("xprim_nb.notify").Notifier(
+                self.events, self._channels, options
+            )
+            self._told = made
+        return self._told
+
+    @property
+    def _renewal(self) -> RenewalRoom:
+        if self._room is None:
+            made: RenewalRoom = importlib.import_module("xprim_nb.cache.renewal.opening").open_renewal(
+                self._layout,
+                self._store,
+                self._index,
+                self._installer,
+                self._puller,
+                self._client,
+                self._state,
+                self.events,
+                lambda ref: self._health.validator.validate(ref, "full"),
+            )
+            self._room = made
+        return self._room
 
     @at_home
     async def plan_refresh(self, ref: ModelRef | str, strategy: UpdateStrategy | None = None) -> RefreshPlan:
         """What `refresh` would do now; see `Refresher.plan` for the errors."""
-        return await self._refresher.plan(_version(ref), strategy or UpdateStrategy())
+        return await self._renewal.refresher.plan(_version(ref), strategy or _by_default())
 
     @at_home
     async def refresh(
@@ -109,15 +132,18 @@ class Renewal(Reading):
             ModelNotFoundError, NetworkError, RegistryError, HashMismatchError, StorageError: The old version is in
                 place, what was fetched is kept, and the same call goes on from there.
         """
-        parsed, chosen = _version(ref), strategy or UpdateStrategy()
+        parsed, chosen = _version(ref), strategy or _by_default()
         channels = check_channels(chosen.notification_channels)
         wanted = self.config.concurrency if concurrency is None else concurrency
         # Its own channels hear what is told while it runs: this refresh, and damage found on the way.
         with self._notifier.overhearing(channels, parsed):
             try:
-                done = await self._refresher.refresh(parsed, chosen, concurrency=wanted, progress=progress)
+                done = await self._renewal.refresher.refresh(
+                    parsed, chosen, concurrency=wanted, progress=progress
+                )
             except XprimError as error:
-                notice = Notice.now("refresh_failed", parsed, "error", error.message, error.hint)
+                notices = importlib.import_module("xprim_nb.notify.notices")
+                notice = notices.Notice.now("refresh_failed", parsed, "error", error.message, error.hint)
                 self._notifier.tell(notice, channels)
                 raise
         if done.status == "rolled_back" or (done.status == "refreshed" and done.validation_report is None):
@@ -127,7 +153,7 @@ class Renewal(Reading):
     @at_home
     async def plan_rollback(self, ref: ModelRef | str, to: str | None = None) -> RollbackPlan:
         """What `rollback` would do now; see `rollback` for the errors."""
-        return await self._restorer.plan(_version(ref), to)
+        return await self._renewal.restorer.plan(_version(ref), to)
 
     @at_home
     async def rollback(self, ref: ModelRef | str, to: str | None = None, *, force: bool = False) -> Restored:
@@ -142,7 +168,7 @@ class Renewal(Reading):
             NotInstalledError: There is no such backup.
             StorageError: It is damaged, or the disk refused; what was in place is in place.
         """
-        restored = await self._restorer.rollback(_version(ref), to, force=force)
+        restored = await self._renewal.restorer.rollback(_version(ref), to, force=force)
         await settled(self._health.verdicts.forget, restored.ref)  # they are of another version
         return restored
 
@@ -153,7 +179,7 @@ class Renewal(Reading):
         Raises:
             InvalidRefError: See `errors`.
         """
-        return await settled(list_backups, self._layout, None if ref is None else _version(ref))
+        return await self._renewal.restorer.backups(None if ref is None else _version(ref))
 
     @at_home
     async def plan_drop_backup(self, ref: ModelRef | str, which: str | None = None) -> DropPlan:
@@ -162,7 +188,7 @@ class Renewal(Reading):
         Raises:
             NotInstalledError: There is no such backup.
         """
-        return await self._restorer.plan_drop(_version(ref), which)
+        return await self._renewal.restorer.plan_drop(_version(ref), which)
 
     @at_home
     async def drop_backup(self, ref: ModelRef | str, which: str | None = None) -> tuple[Dropped, ...]:
@@ -174,7 +200,12 @@ class Renewal(Reading):
             NotInstalledError: There is no such backup.
             StorageError: The disk refused.
         """
-        return await self._restorer.drop(_version(ref), which)
+        return await self._renewal.restorer.drop(_version(ref), which)
+
+
+def _by_default() -> UpdateStrategy:
+    made: UpdateStrategy = importlib.import_module("xprim_nb.cache.renewal.strategy").UpdateStrategy()
+    return made
 
 
 def _version(ref: ModelRef | str) -> ModelRef:

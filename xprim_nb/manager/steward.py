@@ -103,7 +103,7 @@ class Steward(Protocol):
 
 
 class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
 
 class Unresolved(_Value):

@@ -29,7 +29,7 @@ class Notice(BaseModel):
         next_step: What the reader can do about it; empty when nothing is to be done.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     at: str
     kind: str

@@ -63,7 +63,7 @@ class FileEntry(BaseModel):
         sha256: Of the whole file, where the publisher gave it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
 
     path: StrictStr
     size: _Size
@@ -90,7 +90,7 @@ class Manifest(BaseModel):
         chunk_sizes: Length of each chunk, where they vary.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
 
     total_size: _Size
     chunk_size: _Size

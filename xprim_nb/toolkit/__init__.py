@@ -23,7 +23,6 @@ from xprim_nb.errors import ConfigError
 from xprim_nb.events import EventHub
 from xprim_nb.logs import Logger
 from xprim_nb.manager import Manager
-from xprim_nb.notify import Channel
 from xprim_nb.registry.opening import AsyncClientLike
 from xprim_nb.toolkit.bundles import BundleVerbs
 from xprim_nb.toolkit.health import HealthVerbs
@@ -34,6 +33,8 @@ from xprim_nb.toolkit.upkeep import UpkeepVerbs
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from xprim_nb.notify import Channel
 
 __all__ = ["Toolkit", "allow_nested_loops", "connect"]
 

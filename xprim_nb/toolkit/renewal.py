@@ -6,22 +6,25 @@ Source: spec 2 §Refresh.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from xprim_nb._bridge import Handle
-from xprim_nb.cache.renewal.strategy import UpdateStrategy
-from xprim_nb.cache.renewal.values import (
-    Backup,
-    Dropped,
-    DropPlan,
-    Refreshed,
-    RefreshPlan,
-    Restored,
-    RollbackPlan,
-)
 from xprim_nb.events import PullProgress
 from xprim_nb.manager import Manager
 from xprim_nb.refs import ModelRef
 from xprim_nb.toolkit.base import Verbs
+
+if TYPE_CHECKING:
+    from xprim_nb.cache.renewal.strategy import UpdateStrategy
+    from xprim_nb.cache.renewal.values import (
+        Backup,
+        Dropped,
+        DropPlan,
+        Refreshed,
+        RefreshPlan,
+        Restored,
+        RollbackPlan,
+    )
 
 __all__ = ["RenewalVerbs"]
 

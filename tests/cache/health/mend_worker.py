@@ -1,8 +1,11 @@
-"""Damages, repairs and checks one model, until somebody kills it; or repairs it once.
+"""Damages and repairs one model at random, until somebody kills it; or repairs it once.
 
-    python mend_worker.py BASE REGISTRY SEED|once
+    python mend_worker.py BASE REGISTRY [once]
 
-Says `ready` when its manager is open, then, with `once`, prints the receipt as JSON.
+With `once` it says `ready` when its manager is open, waits for a line, repairs, and prints the receipt as JSON. Otherwise
+a child does the work for each seed that it reads: a fork of this process, which has imported everything. It prints the
+child's number; the child says `ready` when its manager is open. When it is gone, its exit status is printed. Forking is
+safe here: this process has no threads.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import asyncio
 import os
 import random
 import sys
+import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
@@ -53,20 +57,42 @@ def _damage(root: Path, chance: random.Random) -> None:
             return
 
 
-async def main() -> None:
-    """See the module's docstring."""
-    base, registry, order = sys.argv[1:]
-    async with Manager(Config(registry_url=registry, data_dir=Path(base), backoff_s=0.0)) as manager:
+async def _once(base: Path, registry: str) -> None:
+    async with Manager(Config(registry_url=registry, data_dir=base, backoff_s=0.0)) as manager:
         print("ready", flush=True)
-        if order == "once":
-            sys.stdin.readline()
-            print((await manager.repair(REF)).model_dump_json(), flush=True)
-            return
-        chance = random.Random(order)
+        sys.stdin.readline()
+        print((await manager.repair(REF)).model_dump_json(), flush=True)
+
+
+async def _work(base: Path, registry: str, seed: str) -> None:
+    chance = random.Random(seed)
+    async with Manager(Config(registry_url=registry, data_dir=base, backoff_s=0.0)) as manager:
+        print("ready", flush=True)
         while True:
-            _damage(Path(base) / "group" / "model" / "v1", chance)
+            _damage(base / "group" / "model" / "v1", chance)
             await manager.repair(REF)
 
 
+def main() -> None:
+    """See the module's docstring."""
+    base, registry = Path(sys.argv[1]), sys.argv[2]
+    if sys.argv[3:] == ["once"]:
+        asyncio.run(_once(base, registry))
+        return
+    while seed := sys.stdin.readline().strip():
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                asyncio.run(_work(base, registry, seed))
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        print(pid, flush=True)
+        _, ended = os.waitpid(pid, 0)
+        print(os.waitstatus_to_exitcode(ended), flush=True)
+
+
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -24,8 +26,8 @@ _SEED = 20250611
 _LONGEST_S = 0.12
 
 
-def _worker(room: Room, order: str) -> subprocess.Popen[str]:
-    arguments = [sys.executable, str(_WORKER), str(room.base), room.url, order]
+def _worker(room: Room, *orders: str) -> subprocess.Popen[str]:
+    arguments = [sys.executable, str(_WORKER), str(room.base), room.url, *orders]
     pipe = subprocess.PIPE
     return subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=pipe, text=True, bufsize=1)
 
@@ -98,6 +100,22 @@ async def test_a_repair_that_nobody_goes_on_with_is_swept(room: Room, server: Fa
         assert list((room.layout.cache / "mending").iterdir()) == []
 
 
+def _kill_one(nursery: subprocess.Popen[str], seed: str, chance: random.Random) -> None:
+    """Let a child work for a random time, then kill it. One that ended by itself has found a fault."""
+    assert nursery.stdin is not None
+    assert nursery.stdout is not None
+    nursery.stdin.write(f"{seed}\n")
+    nursery.stdin.flush()
+    lines = {nursery.stdout.readline().strip() for _ in range(2)}  # the child may be faster than its parent
+    pid = next(int(line) for line in lines if line.isdigit())
+    threading.Event().wait(
+        chance.random() * _LONGEST_S
+    )  # not to synchronise: the instant is the random thing
+    os.kill(pid, signal.SIGKILL)
+    ended = nursery.stdout.readline().strip()
+    assert ended == str(-signal.SIGKILL), nursery.communicate()[1]
+
+
 async def _require_old_or_new(room: Room, manager: Manager, mine: int) -> int:
     """Each file is whole or has its damage; one repair makes the model whole; what was put aside is all there."""
     repaired = await manager.repair(REF)
@@ -111,27 +129,23 @@ async def _require_old_or_new(room: Room, manager: Manager, mine: int) -> int:
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("kills", [20, pytest.param(220, marks=pytest.mark.slow)])
 async def test_killed_at_random_every_file_is_whole_or_mendable(room: Room, kills: int) -> None:
     """After each kill one repair makes the model whole again, and nothing that was put aside is ever lost."""
     room.publish({REF: FILES, "group/other v1": {"x": blocks(3, 4, 5)}})
     seed = f"{_SEED}-{kills}"
     chance, mine = random.Random(seed), 0
+    nursery = _worker(room)
     try:
         async with room.manager() as manager:
             await manager.pull(REF)
             await manager.pull("group/other v1")
             for number in range(kills):
-                worker = _worker(room, f"{seed}-{number}")
-                assert worker.stdout is not None
-                worker.stdout.readline()
-                threading.Event().wait(chance.random() * _LONGEST_S)  # the instant is the random thing
-                ended = worker.poll()
-                worker.kill()
-                errors = worker.communicate()[1]
-                assert ended is None, errors
+                _kill_one(nursery, f"{seed}-{number}", chance)
                 mine = await _require_old_or_new(room, manager, mine)
     except BaseException:
         print(f"the seed was {seed!r}")
         raise
+    finally:
+        nursery.communicate()

@@ -135,6 +135,9 @@ async def test_damage_is_found_told_and_mended(room: Room) -> None:
         assert (await manager.status()).counts == {"failed": 1, "healthy": 1}
         assert (await manager.repair(_A)).success
         assert (await manager.scrub(60)).damaged == ()
+        with manager._state.reading() as connection:
+            kinds = [row[0] for row in connection.execute("SELECT kind FROM history ORDER BY id")]
+        assert kinds == ["pull", "pull", "scrub", "repair", "scrub"]
 
 
 async def test_an_edit_is_scrubbed_without_alarm(room: Room) -> None:

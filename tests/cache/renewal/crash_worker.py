@@ -174,7 +174,7 @@ class _Matrix:
         async def run() -> None:
             async with self.room.manager() as manager:
                 if self.scenario == "refused":
-                    manager._refresher._validate = refuse
+                    manager._renewal.refresher._validate = refuse
                 await work(manager)
 
         asyncio.run(run())

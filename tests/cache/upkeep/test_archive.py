@@ -363,3 +363,24 @@ async def test_a_restore_that_was_killed_before_the_archive_went_is_finished(
         assert restored.receipt.chunks_local == 0
         assert (restored.path / "config.json").read_bytes() == b"mine, later"
         assert await manager.archived() == []
+
+
+async def test_archives_go_when_space_is_short_but_not_pinned_or_precious_ones(disk_room: Room) -> None:
+    """Of three archives, one pinned and one with an edit, a clean-up takes the third; `du` falls by what was said."""
+    room, third = disk_room, "third/c v1"
+    room.publish({_A: _FILES, _B: _OTHER, third: {"w.bin": blocks(*range(20, 60))}})
+    async with room.manager() as manager:
+        for ref in (_A, _B, third):
+            await manager.pull(ref)
+        edit(room.dir(_A) / "config.json", b"mine")
+        await manager.pin(_B, "for later")
+        for ref in (_A, _B, third):
+            await manager.archive(ref)
+        plan = await manager.plan_cleanup(CleanupPolicy(max_cache_size_gb=0, min_age_hours=0))
+        assert [each.name for each in plan.candidates] == [third]
+        assert {(each.name, each.guard) for each in plan.spared} == {(_A, "changed"), (_B, "pinned")}
+        assert plan.short_bytes > 0
+        before = disk_usage(room.base)
+        result = await manager.cleanup(plan)
+        assert before - disk_usage(room.base) == plan.freed_bytes == result.freed_bytes
+        assert [str(each.ref) for each in await manager.archived()] == [_A, _B]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -24,6 +25,14 @@ _NOW = 1_000_000_000.0
 # A cache is drawn from some hundred choices: as many as a loaded machine makes within the time limit.
 _FEW = settings(max_examples=60)
 _HOUR, _DAY, _GB = 3600.0, 86_400.0, 1024**3
+
+
+_GUARDS: dict[str, dict[str, Any]] = {
+    "pinned": {"pinned": "mine"},
+    "leased": {"leases": 2},
+    "busy": {"busy": True},
+    "changed": {"changed": ("a",)},
+}
 
 
 def _holding(kind: str, name: str, size: int = 100, *, days: float = 10.0, **facts: object) -> Holding:
@@ -76,10 +85,7 @@ def _caches(draw: st.DrawFn) -> CacheFacts:
                 inodes=tuple(inodes),
                 created_at=_NOW - created * _DAY,
                 used_at=_NOW - used * _DAY,
-                pinned=draw(st.sampled_from(["", "", "", "mine"])),
-                leases=draw(st.sampled_from([0, 0, 0, 2])),
-                busy=draw(st.sampled_from([False, False, False, True])),
-                changed=draw(st.sampled_from([(), (), (), ("a",)])),
+                **draw(st.sampled_from([{}, {}, *_GUARDS.values()])),
                 depends_on=tuple(draw(st.lists(st.sampled_from([*names, "g/m1"]), max_size=2))),
             )
         )
@@ -237,6 +243,21 @@ def test_default_policy_takes_no_model() -> None:
     )
     assert _names(plan) == ["p", "b1"]
     assert [(each.name, each.guard) for each in plan.spared] == [("fresh", "young")]
+
+
+@pytest.mark.parametrize("guard", _GUARDS)
+@pytest.mark.parametrize(
+    "rule",
+    [{"max_model_age_days": 1}, {"unused_threshold_days": 1}, {"max_cache_size_gb": 0}, {"free": 50}],
+    ids=lambda rule: next(iter(rule)),
+)
+def test_each_guard_keeps_a_model_from_each_rule(guard: str, rule: dict[str, Any]) -> None:
+    """A model that would go is spared for the one reason it has, and the reason is a sentence; another goes."""
+    kept, gone = _holding("model", "g/kept v1", **_GUARDS[guard]), _holding("model", "g/gone v1")
+    plan = _plan(kept, gone, **rule)
+    assert _names(plan) == ["g/gone v1"]
+    assert _names(_plan(kept, **rule)) == []
+    assert [each.guard for each in _plan(kept, **rule).spared] == [guard]
 
 
 def test_each_rule_gives_its_reason() -> None:

@@ -56,7 +56,7 @@ class AdoptedFile(BaseModel):
         sha256: What its name says its digest is; None when the name says nothing.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     path: str
     size: int
@@ -73,7 +73,7 @@ class FoundModel(BaseModel):
         size: Sum of the files, in bytes.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     name: str
     files: dict[str, str]
@@ -94,7 +94,7 @@ class AdoptedPlace(BaseModel):
         models: What can be installed from it, by the names it has there.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
 
     kind: PlaceKind
     root: str

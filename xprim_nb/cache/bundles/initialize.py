@@ -59,7 +59,7 @@ class Initialized(BaseModel):
         problems: What could not be had, as sentences.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     success: bool
     cache_path: str

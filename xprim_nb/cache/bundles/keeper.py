@@ -54,7 +54,7 @@ class BundleRepaired(BaseModel):
         kept: Where the damaged bytes were put aside; empty when there were none.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     repairable: bool
     repair_actions: tuple[str, ...]

@@ -63,7 +63,7 @@ Moment: TypeAlias = Annotated[AwareDatetime, BeforeValidator(_in_utc)]
 
 
 class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, str_max_length=1 << 20)
+    model_config = ConfigDict(frozen=True, str_max_length=1 << 20, defer_build=True)
 
 
 class CacheManifest(_Document):
@@ -101,7 +101,7 @@ class CacheManifest(_Document):
 class SourceUrls(_Document):
     """Where the documents of a bundle are to be had: `http(s)://` or `file://`."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     model_card: str = Field(
         description="URL of the model card: a JSON object, or a README with front matter."
@@ -114,7 +114,7 @@ class SourceUrls(_Document):
 class ValidationRules(_Document):
     """When a bundle is good enough."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     required_files: tuple[str, ...] = Field(
         description="Paths below the bundle (documentation/README.md), or bare names that may lie anywhere in it."
@@ -126,7 +126,7 @@ class ValidationRules(_Document):
 class CacheInitRequest(_Document):
     """A bundle to be made from URLs."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     model_id: str = Field(description='"group/model", or "group/model version".')
     source_urls: SourceUrls

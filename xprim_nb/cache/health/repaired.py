@@ -19,7 +19,7 @@ RepairKind: TypeAlias = Literal["listing", "manifest", "permissions", "rewrite",
 
 
 class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
 class RepairAction(_Value):

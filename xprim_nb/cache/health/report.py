@@ -41,7 +41,7 @@ _Moment = Annotated[AwareDatetime, AfterValidator(lambda when: when.astimezone(U
 class _Value(BaseModel):
     """Frozen; keys of a later version are ignored on read."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
 class FileFinding(_Value):

@@ -57,7 +57,7 @@ class Scrubbed(BaseModel):
         verdict: One sentence.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     schema_version: int = SCHEMA_VERSION
     chunks_checked: int = 0
@@ -139,7 +139,17 @@ class Scrubber:
             following = self._scrub_model(models[name], limit, deadline, answer, policy, tally, stop)
             if following is not None:
                 heapq.heappush(oldest, (following, name))
-        return self._result(list(models.values()), tally, self._clock() - began)
+        result = self._result(list(models.values()), tally, self._clock() - began)
+        self._verdicts.remember(
+            "scrub",
+            "",
+            chunks_checked=result.chunks_checked,
+            bytes_hashed=result.bytes_hashed,
+            seconds=round(result.seconds, 3),
+            damaged=[report.model_id for report in result.damaged],
+            recent_share=round(result.recent_share, 4),
+        )
+        return result
 
     def _scrub_model(
         self,

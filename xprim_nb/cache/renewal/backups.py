@@ -62,7 +62,7 @@ class BackupFacts(BaseModel):
         extra: Further keys of its `registry.json` entry.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
 
     schema_version: Literal[1] = 1
     ref: str

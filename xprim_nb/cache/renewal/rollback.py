@@ -60,6 +60,10 @@ class Restorer:
         self._layout, self._store, self._installer = layout, store, installer
         self._state, self._events = state, events
 
+    async def backups(self, ref: ModelRef | None = None) -> list[Backup]:
+        """The backups of one version, or of all, sorted by version and age, the newest last."""
+        return await settled(list_backups, self._layout, ref)
+
     async def plan(self, ref: ModelRef, to: str | None = None) -> RollbackPlan:
         """What `rollback` would do now.
 

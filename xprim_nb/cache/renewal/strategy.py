@@ -29,7 +29,7 @@ class UpdatePolicy(BaseModel):
         rollback_on_failure: The old version comes back when the new one turns out wrong.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     preserve_local_modifications: bool = True
     backup_before_update: bool = True
@@ -50,7 +50,7 @@ class UpdateStrategy(BaseModel):
     True
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     trigger: Trigger = "manual"
     update_policy: UpdatePolicy = UpdatePolicy()

@@ -23,7 +23,6 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,11 +31,7 @@ import orjson
 
 from xprim_nb._files import (
     make_dirs,
-    move_dir,
-    remove_tree,
     storage_errors,
-    sync_dir,
-    sync_file,
     sync_tree,
     write_atomic,
 )
@@ -56,13 +51,14 @@ from xprim_nb.cache.upkeep.archived import (
     require_archive,
     zstandard,
 )
+from xprim_nb.cache.upkeep.dropping import set_aside
 from xprim_nb.cache.upkeep.usage import Used
 from xprim_nb.cache.values import InstalledModel
 from xprim_nb.errors import StorageError
 from xprim_nb.refs import ModelRef
 from xprim_nb.registry.manifest import Manifest
 
-__all__ = ["ArchivePlan", "Archiver", "drop_archive", "lay_over", "plan_archive"]
+__all__ = ["ArchivePlan", "Archiver", "lay_over", "plan_archive"]
 
 # Weights have little to give: the higher levels take many times as long for a per cent.
 _LEVEL = 3
@@ -168,7 +164,7 @@ class Archiver:
                 stale = [
                     path for path in before.local_files if local.get(path) != before.document.local[path]
                 ]
-                _set_aside(self._layout, before, stale)
+                set_aside(self._layout, before, stale)
         document = ArchiveDocument(
             id=secrets.token_hex(8),
             ref=str(ref),
@@ -358,44 +354,6 @@ def lay_over(archived: Archived, tree: Path) -> None:
                 )
             target.chmod(file.mode)
             os.utime(target, ns=(file.mtime_ns, file.mtime_ns))
-
-
-def drop_archive(layout: Layout, archived: Archived, *, keep_local: bool) -> Path | None:
-    """Delete an archive; where changed files that it held were put, with `keep_local`.
-
-    Raises:
-        StorageError: The disk refused; the archive, or every changed file, is still there.
-    """
-    doomed = layout.new_trash()
-    with storage_errors(archived.path, "removing an archive"):
-        kept = _set_aside(layout, archived, archived.local_files) if keep_local else None
-        move_dir(archived.path, doomed)
-        for parent in (archived.path.parent, archived.path.parent.parent):
-            with contextlib.suppress(OSError):  # not empty
-                parent.rmdir()
-    remove_tree(doomed)
-    return kept
-
-
-def _set_aside(layout: Layout, archived: Archived, paths: Sequence[str]) -> Path | None:
-    """Copy changed files out of an archive to where files are put aside; durable when this returns."""
-    if not paths:
-        return None
-    kept = layout.kept_dir(archived.ref)
-    for path in paths:
-        file, target = archived.document.local[path], kept / path
-        make_dirs(target.parent)
-        if file.link is not None:
-            target.symlink_to(file.link)
-        else:
-            shutil.copyfile(archived.path / "local" / file.sha256, target)
-            fd = os.open(target, os.O_RDWR)
-            try:
-                sync_file(fd)
-            finally:
-                os.close(fd)
-        sync_dir(target.parent)
-    return kept
 
 
 def _drop_unnamed(archived: Archived, manifest: Manifest) -> None:

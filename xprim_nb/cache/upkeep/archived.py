@@ -74,7 +74,7 @@ class LocalFile(BaseModel):
         changed: False when it only shares a chunk with a changed one.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     sha256: str = ""
     size: int = 0
@@ -103,7 +103,7 @@ class ArchiveDocument(BaseModel):
         uses: How often it was used.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
 
     schema_version: Literal[1] = 1
     id: str

@@ -69,7 +69,7 @@ class CleanupPolicy(BaseModel):
         min_age_hours: What was used or installed within is spared.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     max_cache_size_gb: float | None = Field(default=None, ge=0)
     max_model_age_days: float | None = Field(default=None, ge=0)

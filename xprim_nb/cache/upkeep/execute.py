@@ -24,10 +24,11 @@ from xprim_nb._files import PathLock, remove_tree, storage_errors
 from xprim_nb._text import format_bytes
 from xprim_nb.cache.install import Installer
 from xprim_nb.cache.kept import changed_files
-from xprim_nb.cache.upkeep.archive import Archiver, drop_archive
+from xprim_nb.cache.upkeep.archive import Archiver
 from xprim_nb.cache.upkeep.archived import archive_of
 from xprim_nb.cache.upkeep.cleanup import Candidate, CleanupPlan, Guard, Spared, dependents
 from xprim_nb.cache.upkeep.dedupe import Deduplicated
+from xprim_nb.cache.upkeep.dropping import drop_archive
 from xprim_nb.cache.upkeep.facts import Look, changed_backup, inodes_of, named_by_intents
 from xprim_nb.cache.upkeep.leases import gate, lease_count
 from xprim_nb.cache.upkeep.needs import needs_of

@@ -21,8 +21,9 @@ from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.progress import Meter, telling
 from xprim_nb.cache.pull import Puller
 from xprim_nb.cache.store import Store
-from xprim_nb.cache.upkeep.archive import drop_archive, lay_over
+from xprim_nb.cache.upkeep.archive import lay_over
 from xprim_nb.cache.upkeep.archived import Archived, manifest_in, require_archive, zstandard
+from xprim_nb.cache.upkeep.dropping import drop_archive
 from xprim_nb.cache.values import InstalledModel, PullPlan, Receipt
 from xprim_nb.events import EventHub, ModelInstalled, PullProgress
 from xprim_nb.refs import ModelRef
