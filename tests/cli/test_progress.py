@@ -16,7 +16,7 @@ from xprim_nb.testing.faulty_registry import FaultyRegistry
 from xprim_nb.testing.gates import Hold
 from xprim_nb.testing.registries import MadeRegistry, make_registry, random_bytes
 
-from .conftest import DEADLINE_S, Runner
+from .conftest import DEADLINE_S, Runner, damage
 from .terminal import Terminal
 
 _REF = "demo/big v1"
@@ -170,3 +170,21 @@ def test_nothing_is_asked_where_nobody_answers(
     assert "[y/N]" not in terminal.shown
     run("pull", "llama/7b", "latest")
     assert spawn("remove", "llama/7b", "--all").stdout.splitlines()[-1] == "Removed 1 version"
+
+
+def test_a_repair_has_a_bar_too(server: FaultyRegistry, there: dict[str, str], data_dir: Path) -> None:
+    """While its chunk is on the way a terminal shows which model is being mended; afterwards only the receipt stands."""
+    with Terminal("pull", *_REF.split(), env=there) as terminal:
+        assert terminal.end() == 0
+    damage(data_dir / "demo" / "big" / "v1" / "weights.bin")
+    with (
+        server.hold(on=lambda request: request.kind == "chunk") as gate,
+        Terminal("cache", "repair", *_REF.split(), env=there, module="xprim_nb.cli.main") as terminal,
+    ):
+        gate.wait_reached(timeout_s=20)
+        terminal.read_until(r"Repairing: demo/big v1|Looking at the cache")
+        gate.release()
+        assert terminal.end() == 0
+    assert terminal.shown.count(_HIDE) == terminal.shown.count(_SHOW) >= 1
+    after = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.shown[terminal.shown.rindex(_SHOW) :])
+    assert "demo/big v1 is whole again: 1 of 10 chunks fetched (9.8 KB)." in after

@@ -14,6 +14,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from xprim_nb import Config, Handle, ModelRef, PullProgress, connect
 from xprim_nb.cache.values import Receipt, Removed, UpdateCheck
 from xprim_nb.errors import XprimError
+from xprim_nb.events import CheckProgress
 from xprim_nb.magics import bars, faces
 
 _REF = ModelRef("demo", "tiny", "v1")
@@ -39,6 +40,26 @@ def test_bar_line_says_how_far_it_is() -> None:
     assert bars.text(PullProgress(_REF, "manifest")) == "pull demo/tiny v1: fetching the manifest"
     waiting = PullProgress(_REF, "chunks", waiting_for="another process")
     assert bars.text(waiting) == "pull demo/tiny v1: waiting for another process"
+
+
+def test_a_check_is_a_bar_too() -> None:
+    """A validation says what it has read, of which model, and how many are done; one that is stopped keeps nothing."""
+    one = CheckProgress(_REF, "validate", bytes_total=10_240, bytes_done=5_120)
+    assert bars.text(one, "validate demo/tiny v1") == (
+        "validate demo/tiny v1: 5.0 KB of 10.0 KB of demo/tiny v1 read"
+    )
+    many = CheckProgress(_REF, "validate", 10_240, 5_120, models_total=3, models_done=1)
+    assert bars.text(many, "validate everything").endswith(" read, 1 of 3 models done")
+    shown = bars.html(many, "half", "validate everything")
+    for part in ('aria-valuenow="50"', 'aria-label="validate everything"', "width:0.0%", "width:50.0%"):
+        assert part in shown
+    assert bars.paused(many) == "stopped"
+
+
+def test_work_that_is_no_pull_is_called_by_its_name() -> None:
+    """A refresh or a restore shows the bar of a pull under its own name."""
+    assert bars.text(_HALF, "restore demo/tiny v1").startswith("restore demo/tiny v1: 50 %, ")
+    assert 'aria-label="restore demo/tiny v1"' in bars.html(_HALF, "half", "restore demo/tiny v1")
 
 
 def test_bar_is_a_progressbar() -> None:

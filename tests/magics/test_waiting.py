@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -151,3 +153,25 @@ def test_unloading_stops_a_pull_that_can_be_resumed(
     kernel.run(f"%load_ext xprim_nb\nconfig = %xprim config registry_url={server.url}")
     assert kernel.run(f"pulled = %xprim pull {_REF} --wait").reply["status"] == "ok"
     assert server.count("chunk") <= 7
+
+
+def test_what_takes_long_is_shown_and_what_does_not_is_quiet(
+    kernel: Kernel, server: FaultyRegistry, data_dir: Path
+) -> None:
+    """A repair that waits for a chunk has one display that ends with it; one that has nothing to do has none."""
+    assert kernel.run(f"pulled = %xprim pull {_REF} --wait").reply["status"] == "ok"
+    weights = data_dir / "demo" / "big" / "v1" / "model.bin"
+    facts, right = weights.stat(), weights.read_bytes()
+    weights.write_bytes(b"\x00" + right[1:])
+    os.utime(weights, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    with server.hold(on=lambda request: request.kind == "chunk") as gate:
+        cell = kernel.start(f"%xprim repair {_REF}")
+        so_far = kernel.watch(cell, r"^repair demo/big v1: ")
+        gate.release()
+        outcome = kernel.finish(cell, so_far)
+    assert outcome.reply["status"] == "ok"
+    assert len(outcome.of("display_data")) == 1
+    (result,) = outcome.of("execute_result")
+    assert "1 of 10 chunks fetched" in result["data"]["text/plain"]
+    assert weights.read_bytes() == right
+    assert kernel.run("%xprim status").of("display_data") == []

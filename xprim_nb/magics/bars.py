@@ -6,12 +6,9 @@ Source: spec 3 §Magics, §Views (PullPanel); research notebook §8.
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING
 
 from xprim_nb._text import format_bytes, format_seconds
-
-if TYPE_CHECKING:
-    from xprim_nb.events import PullProgress
+from xprim_nb.events import CheckProgress, PullProgress
 
 __all__ = ["html", "paused", "text"]
 
@@ -23,9 +20,11 @@ _REUSED = "background:var(--jp-success-color1,#388e3c)"
 _FETCHED = "background:var(--jp-brand-color1,#1976d2)"
 
 
-def text(progress: PullProgress, doing: str = "") -> str:
+def text(progress: PullProgress | CheckProgress, doing: str = "") -> str:
     """How far it is, in one line; `doing` says what is done, where that is no pull."""
     doing = doing or f"pull {progress.ref}"
+    if isinstance(progress, CheckProgress):
+        return f"{doing}: {_checked(progress)}"
     if progress.waiting_for:
         return f"{doing}: waiting for {progress.waiting_for}"
     if progress.phase == "manifest":
@@ -44,18 +43,29 @@ def text(progress: PullProgress, doing: str = "") -> str:
     return f"{doing}: {', '.join(parts)}"
 
 
-def paused(progress: PullProgress | None) -> str:
+def _checked(progress: CheckProgress) -> str:
+    told = (
+        f"{format_bytes(progress.bytes_done)} of {format_bytes(progress.bytes_total)} of {progress.ref} read"
+    )
+    if progress.models_total > 1:
+        told += f", {progress.models_done} of {progress.models_total} models done"
+    return told
+
+
+def paused(progress: PullProgress | CheckProgress | None) -> str:
     """What a stopped pull says; only verified bytes count, because only they are kept."""
+    if isinstance(progress, CheckProgress):
+        return "stopped"
     if progress is None or not progress.bytes_total:
         return "paused; run again to resume"
     return f"paused at {100 * progress.bytes_completed // progress.bytes_total} %; run again to resume"
 
 
-def html(progress: PullProgress, line: str, doing: str = "") -> str:
+def html(progress: PullProgress | CheckProgress, line: str, doing: str = "") -> str:
     """The bar, with the line under it; `doing` names it as in `text`."""
     doing = doing or f"pull {progress.ref}"
     total = max(progress.bytes_total, 1)
-    reused = 100 * progress.bytes_reused / total
+    reused = 0.0 if isinstance(progress, CheckProgress) else 100 * progress.bytes_reused / total
     fetched = max(0.0, 100 * progress.fraction - reused)
     return (
         '<div class="xprim-pull">'
@@ -66,5 +76,5 @@ def html(progress: PullProgress, line: str, doing: str = "") -> str:
     )
 
 
-def _percent(progress: PullProgress) -> int:
+def _percent(progress: PullProgress | CheckProgress) -> int:
     return int(100 * progress.fraction)

@@ -43,9 +43,12 @@ def _health(extension: Extension, asked: argparse.Namespace) -> HealthReport:
     ]
     if asked.quick or asked.full:
         if wanted is None:
-            found = extension.kit.validate_all(_depth(asked)).result()
+            found = waiting.wait_quietly(extension.shell, extension.kit.validate_all(_depth(asked)))
         else:
-            found = [extension.kit.validate(each.ref, _depth(asked)).result() for each in models]
+            found = [
+                waiting.wait_quietly(extension.shell, extension.kit.validate(each.ref, _depth(asked)))
+                for each in models
+            ]
     else:
         found = list(status.health_summary.values())
     # With pandas, and so not before somebody looks at it.
@@ -61,15 +64,16 @@ def _depth(asked: argparse.Namespace) -> Depth:
 
 def _validate(extension: Extension, asked: argparse.Namespace) -> object:
     if asked.ref is not None:
-        return extension.kit.validate(versioned(asked), _depth(asked)).result()
-    return cache_tables.reports(extension.kit.validate_all(_depth(asked)).result())
+        return waiting.wait_quietly(extension.shell, extension.kit.validate(versioned(asked), _depth(asked)))
+    found = waiting.wait_quietly(extension.shell, extension.kit.validate_all(_depth(asked)))
+    return cache_tables.reports(found)
 
 
 def _repair(extension: Extension, asked: argparse.Namespace) -> object:
     ref, over = versioned(asked), asked.overwrite_modified
     if asked.dry_run:
-        return extension.kit.plan_repair(ref, overwrite_modified=over).result()
-    return extension.kit.repair(ref, overwrite_modified=over).result()
+        return waiting.wait_quietly(extension.shell, extension.kit.plan_repair(ref, overwrite_modified=over))
+    return waiting.wait_quietly(extension.shell, extension.kit.repair(ref, overwrite_modified=over))
 
 
 def _refresh(extension: Extension, asked: argparse.Namespace) -> object:
@@ -113,12 +117,12 @@ def _cleanup(extension: Extension, asked: argparse.Namespace) -> object:
     if asked.apply and asked.dry_run:
         raise UsageError("%xprim cleanup: --dry-run changes nothing that --apply could do")
     plan = extension.kit.plan_cleanup(_policy(asked)).result()
-    return extension.kit.cleanup(plan).result() if asked.apply else plan
+    return waiting.wait_quietly(extension.shell, extension.kit.cleanup(plan)) if asked.apply else plan
 
 
 def _free(extension: Extension, asked: argparse.Namespace) -> object:
     plan = extension.kit.plan_free(asked.size, _policy(asked)).result()
-    return plan if asked.dry_run else extension.kit.cleanup(plan).result()
+    return plan if asked.dry_run else waiting.wait_quietly(extension.shell, extension.kit.cleanup(plan))
 
 
 def _pin(extension: Extension, asked: argparse.Namespace) -> object:
@@ -141,7 +145,7 @@ def _archive(extension: Extension, asked: argparse.Namespace) -> object:
     ref = versioned(asked)
     if asked.dry_run:
         return extension.kit.plan_archive(ref).result()
-    return extension.kit.archive(ref).result()
+    return waiting.wait_quietly(extension.shell, extension.kit.archive(ref))
 
 
 def _restore(extension: Extension, asked: argparse.Namespace) -> object:
@@ -159,7 +163,7 @@ def _adopt(extension: Extension, asked: argparse.Namespace) -> object:
     if asked.dry_run:
         return extension.kit.scan(asked.where).result()
     handle = extension.kit.adopt(asked.where, install_as=install_as, model=asked.model)
-    return waiting.wait_for(extension.shell, handle)
+    return waiting.wait_quietly(extension.shell, handle)
 
 
 def _maintain(extension: Extension, asked: argparse.Namespace) -> object:
@@ -170,9 +174,10 @@ def _maintain(extension: Extension, asked: argparse.Namespace) -> object:
         record = extension.kit.schedule_maintenance(schedule).result()
         if schedule is None:
             return record
-    return extension.kit.maintain(
+    handle = extension.kit.maintain(
         _policy(asked), if_due=asked.if_due, depth=_depth(asked), scrub_s=asked.scrub
-    ).result()
+    )
+    return waiting.wait_quietly(extension.shell, handle)
 
 
 COMMANDS: Mapping[str, Callable[[Extension, argparse.Namespace], Any]] = {

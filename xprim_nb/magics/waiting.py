@@ -19,7 +19,7 @@ from xprim_nb._bridge import Handle
 from xprim_nb.errors import XprimError
 from xprim_nb.magics import faces
 
-__all__ = ["wait_for"]
+__all__ = ["wait_for", "wait_quietly"]
 
 _T = TypeVar("_T")
 
@@ -27,6 +27,8 @@ _publish: Callable[..., object] = display  # IPython's has no types
 
 # Five times a second looks alive, and is far below what floods a front end.
 _INTERVAL_S = 0.2
+# Below this nobody wonders whether anything happens.
+_INSTANT_S = 0.5
 # As long as the handle itself gives an interrupted pull for its clean-up.
 _CLEANUP_S = 5.0
 
@@ -58,6 +60,18 @@ class _Display:
         self.draw()
         if not self._is_kernel and sys.stderr.isatty():
             sys.stderr.write("\n")
+
+
+def wait_quietly(shell: InteractiveShell, handle: Handle[_T]) -> _T:
+    """The same for what mostly takes an instant: nothing is shown unless it takes longer.
+
+    Raises:
+        KeyboardInterrupt, XprimError: As `wait_for` does.
+    """
+    try:
+        return handle.result(_INSTANT_S)
+    except TimeoutError:
+        return wait_for(shell, handle)
 
 
 def wait_for(shell: InteractiveShell, handle: Handle[_T]) -> _T:

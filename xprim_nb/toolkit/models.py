@@ -24,7 +24,7 @@ from xprim_nb.cache.values import (
     UpdateCheck,
 )
 from xprim_nb.config import expand_home
-from xprim_nb.events import Event, PullProgress
+from xprim_nb.events import CheckProgress, Event, PullProgress
 from xprim_nb.manager import Manager
 from xprim_nb.refs import ModelRef
 from xprim_nb.registry.chunking import DEFAULT_CHUNK_BYTES
@@ -45,6 +45,7 @@ class ModelVerbs(Verbs):
         self._lock = threading.Lock()
         self._pulls: dict[tuple[ModelRef, bool], Handle[Pulled]] = {}
         self._latest: dict[ModelRef, PullProgress] = {}
+        self._checks: dict[tuple[str, ModelRef | None], CheckProgress] = {}
 
     def list_installed(self) -> Handle[list[InstalledModel]]:
         """See `Manager.list_installed`."""
@@ -190,6 +191,8 @@ class ModelVerbs(Verbs):
     def _remember(self, event: Event) -> None:
         if isinstance(event, PullProgress):
             self._latest[event.ref] = event
+        elif isinstance(event, CheckProgress):
+            self._checks[event.doing, event.ref] = self._checks[event.doing, None] = event
 
     def _forget(self, key: tuple[ModelRef, bool], handle: Handle[Pulled]) -> None:
         with self._lock:

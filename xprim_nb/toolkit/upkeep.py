@@ -32,7 +32,9 @@ __all__ = ["UpkeepVerbs"]
 
 
 class UpkeepVerbs(Verbs):
-    """See `Manager`; each verb returns a `Handle`."""
+    """See `Manager`; each verb returns a `Handle`. The latest progress of each version is the toolkit's."""
+
+    _latest: dict[ModelRef, PullProgress]
 
     def accounts(self) -> Handle[CacheAccounts]:
         """See `Manager.accounts`."""
@@ -109,8 +111,21 @@ class UpkeepVerbs(Verbs):
         concurrency: int | None = None,
         progress: Callable[[PullProgress], object] | None = None,
     ) -> Handle[Restored]:
-        """See `Manager.restore`."""
-        return self._do(f"restore {ref}", Manager.restore, ref, concurrency=concurrency, progress=progress)
+        """See `Manager.restore`. The handle's snapshot is the latest `PullProgress`.
+
+        Raises:
+            InvalidRefError: At once, before anything is started.
+        """
+        parsed = ModelRef.parse(ref).require_version()
+        self._latest.pop(parsed, None)
+        return self._do(
+            f"restore {parsed}",
+            Manager.restore,
+            parsed,
+            snapshot=lambda: self._latest.get(parsed),
+            concurrency=concurrency,
+            progress=progress,
+        )
 
     def archived(self) -> Handle[list[Archived]]:
         """See `Manager.archived`."""
