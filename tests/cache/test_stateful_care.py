@@ -32,8 +32,8 @@ _texts = st.dictionaries(st.sampled_from(_TEXTS), _contents)
 Files = dict[str, bytes]
 
 
-class CareMachine(RuleBasedStateMachine):
-    """Publishes, pulls, edits, damages, and lets the cache care; `here` is what must lie in each directory.
+class World(RuleBasedStateMachine):
+    """Publishes, edits and damages; `here` is what must lie in each directory.
 
     `theirs` are the bytes that a user wrote and has not thrown away: each must lie somewhere below the base.
     """
@@ -146,7 +146,9 @@ class CareMachine(RuleBasedStateMachine):
         self.here[ref][path] = bytes(content)
         self.damaged[ref].add(path)
 
-    # --- the cache's side --------------------------------------------------------------------------
+
+class CareMachine(World):
+    """Lets the cache care for that world, and asks after each step whether anything was lost."""
 
     @rule(ref=_refs)
     def pull(self, ref: str) -> None:
