@@ -23,7 +23,7 @@ def mcp(session: Session, *, allow_changes: bool) -> None:
     Read-only unless --allow-changes is given. Ends when the client closes stdin.
     """
     try:
-        from xprim_nb.agents import mcp as server  # noqa: PLC0415  # an optional package
+        from xprim_nb.agents import mcp as server  # noqa: PLC0415  # house: needs an optional package
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in ("mcp", "mcp_types"):
             raise

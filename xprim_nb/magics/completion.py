@@ -8,6 +8,7 @@ Source: spec 3 §Magics; research notebook §7.
 
 from __future__ import annotations
 
+import importlib
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -18,7 +19,6 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMa
 
 from xprim_nb.errors import XprimError
 from xprim_nb.magics import parsing
-from xprim_nb.magics.settings import SETTINGS
 
 if TYPE_CHECKING:
     from xprim_nb._bridge import Handle
@@ -86,7 +86,10 @@ class Completer:
         if command == "help":
             return [(name, "command") for name in parsing.COMMANDS]
         if command == "config":
-            return [(f"{name}=", "setting") for name in SETTINGS]
+            return [
+                (f"{name}=", "setting")
+                for name in importlib.import_module("xprim_nb.magics.settings").SETTINGS
+            ]
         named = [each for each in before[1:] if not each.startswith("-")]
         if command == "adopt" and not named:
             return [(name, "place") for name in ("hf", "ollama")]

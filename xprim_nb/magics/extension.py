@@ -17,7 +17,6 @@ from weakref import WeakKeyDictionary
 from IPython.core.interactiveshell import InteractiveShell
 
 from xprim_nb.errors import XprimError
-from xprim_nb.events import Event, TrustNotice
 from xprim_nb.magics import cards, faces, parsing
 from xprim_nb.magics.completion import Completer
 
@@ -64,7 +63,8 @@ class Extension:
             ConfigError: A setting cannot work; the old toolkit stays.
         """
         kit: Toolkit = importlib.import_module("xprim_nb.toolkit").connect(config)
-        kit.events.subscribe(self._hear)
+        # Told when a command has ended: what is printed in the loop's thread lands in whichever cell is running.
+        importlib.import_module("xprim_nb.magics.news").hear(kit.events, self.warn)
         old, self._kit, self.told_demo = self._kit, kit, False
         if old is not None:
             old.close()
@@ -133,11 +133,6 @@ class Extension:
     def warn(self, text: str) -> None:
         """Have a sentence told when the command has ended, once."""
         self._news.append(text)
-
-    def _hear(self, event: Event) -> None:
-        # In the loop's thread: what is printed there lands in whichever cell is running.
-        if isinstance(event, TrustNotice):
-            self.warn(event.message)
 
     def _tell_news(self) -> None:
         news, self._news = self._news, []

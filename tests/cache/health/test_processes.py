@@ -107,7 +107,10 @@ def _kill_one(nursery: subprocess.Popen[str], seed: str, chance: random.Random) 
     nursery.stdin.write(f"{seed}\n")
     nursery.stdin.flush()
     lines = {nursery.stdout.readline().strip() for _ in range(2)}  # the child may be faster than its parent
-    pid = next(int(line) for line in lines if line.isdigit())
+    numbers = [int(line) for line in lines if line.isdigit()]
+    # A second number is the status of a child that ended by itself, none the end of the nursery.
+    assert len(numbers) == 1, (lines, nursery.poll(), nursery.communicate()[1])
+    (pid,) = numbers
     threading.Event().wait(
         chance.random() * _LONGEST_S
     )  # not to synchronise: the instant is the random thing

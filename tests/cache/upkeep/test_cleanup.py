@@ -47,7 +47,7 @@ def _holding(kind: str, name: str, size: int = 100, *, days: float = 10.0, **fac
         "used_at": at,
         **facts,
     }
-    return Holding(kind=kind, name=name, **given)  # type: ignore[arg-type]
+    return Holding(kind=kind, name=name, **given)  # type: ignore[arg-type]  # facts by name
 
 
 def _plan(*holdings: Holding, free: int | None = None, **policy: object) -> CleanupPlan:

@@ -16,6 +16,7 @@ from xprim_nb.cache.upkeep.cleanup import CleanupPolicy
 from xprim_nb.errors import ConfigError, NetworkError
 from xprim_nb.events import Event, EventHub, ModelRemoved
 from xprim_nb.manager import Manager
+from xprim_nb.refs import ModelRef
 from xprim_nb.testing.faults import Status
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 from xprim_nb.testing.registries import random_bytes
@@ -116,9 +117,7 @@ def _hold_lease(room: Room, manager: Manager) -> object:
     return manager._leases.take(manager._store.get(_model(_B)).ref)
 
 
-def _model(ref: str):  # type: ignore[no-untyped-def]
-    from xprim_nb.refs import ModelRef
-
+def _model(ref: str) -> ModelRef:
     return ModelRef.parse(ref)
 
 

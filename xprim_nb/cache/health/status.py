@@ -116,7 +116,7 @@ def report_of(row: StatusRow) -> ValidationReport:
             verdict=f"{row.ref} is healthy.",
         )
     repair = f"Run `xprim cache repair {row.ref}`."
-    advice = Recommendation(action=row.action, priority=row.priority, details=repair)  # type: ignore[arg-type]
+    advice = Recommendation(action=row.action, priority=row.priority, details=repair)  # type: ignore[arg-type]  # as recorded
     return ValidationReport(
         model_id=row.ref,
         validation_timestamp=when,
