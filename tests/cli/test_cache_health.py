@@ -33,8 +33,9 @@ def _tree(root: Path) -> dict[str, bytes]:
 
 def test_status_of_an_empty_cache(cache: Cache) -> None:
     """Nothing installed is no failure, and said in a sentence."""
-    result = cache("status")
-    assert (result.exit_code, lines(result)[0]) == (0, "Nothing is installed.")
+    for words in (("status",), ("validate",), ("repair", "--all")):
+        result = cache(*words)
+        assert (result.exit_code, lines(result)[0]) == (0, "Nothing is installed.")
 
 
 def test_status_tells_each_model_and_its_verdict(cache: Cache, weights: Path) -> None:

@@ -180,7 +180,7 @@ def repair(
     found, failed, first = _each(session, refs, mend, alone=not every)
     key = "plans" if dry_run else "repaired"
     document = {key: documents.plain(found), **({"failed": failed} if every else {})}
-    session.answer(document, *lines_of(session, *found))
+    session.answer(document, *(lines_of(session, *found) if refs else ["Nothing is installed."]))
     if first is not None:
         raise first
     if not dry_run:

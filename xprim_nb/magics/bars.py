@@ -6,9 +6,12 @@ Source: spec 3 §Magics, §Views (PullPanel); research notebook §8.
 from __future__ import annotations
 
 from html import escape
+from typing import TYPE_CHECKING, Any
 
 from xprim_nb._text import format_bytes, format_seconds
-from xprim_nb.events import CheckProgress, PullProgress
+
+if TYPE_CHECKING:
+    from xprim_nb.events import CheckProgress, PullProgress
 
 __all__ = ["html", "paused", "text"]
 
@@ -23,12 +26,17 @@ _FETCHED = "background:var(--jp-brand-color1,#1976d2)"
 def text(progress: PullProgress | CheckProgress, doing: str = "") -> str:
     """How far it is, in one line; `doing` says what is done, where that is no pull."""
     doing = doing or f"pull {progress.ref}"
-    if isinstance(progress, CheckProgress):
-        return f"{doing}: {_checked(progress)}"
+    check, pull = _sorted(progress)
+    if check is not None:
+        return f"{doing}: {_checked(check)}"
+    return f"{doing}: {_pulled(pull)}"
+
+
+def _pulled(progress: PullProgress) -> str:
     if progress.waiting_for:
-        return f"{doing}: waiting for {progress.waiting_for}"
+        return f"waiting for {progress.waiting_for}"
     if progress.phase == "manifest":
-        return f"{doing}: fetching the manifest"
+        return "fetching the manifest"
     done = progress.bytes_completed + progress.bytes_in_flight
     parts = [f"{_percent(progress)} %, {format_bytes(done)} of {format_bytes(progress.bytes_total)}"]
     parts.append(f"{progress.chunks_completed}/{progress.chunks_total} chunks")
@@ -40,7 +48,7 @@ def text(progress: PullProgress | CheckProgress, doing: str = "") -> str:
             parts.append(f"{format_seconds(progress.eta_s)} left")
     if progress.bytes_reused:
         parts.append(f"{format_bytes(progress.bytes_reused)} were here already")
-    return f"{doing}: {', '.join(parts)}"
+    return ", ".join(parts)
 
 
 def _checked(progress: CheckProgress) -> str:
@@ -54,18 +62,20 @@ def _checked(progress: CheckProgress) -> str:
 
 def paused(progress: PullProgress | CheckProgress | None) -> str:
     """What a stopped pull says; only verified bytes count, because only they are kept."""
-    if isinstance(progress, CheckProgress):
-        return "stopped"
     if progress is None or not progress.bytes_total:
         return "paused; run again to resume"
-    return f"paused at {100 * progress.bytes_completed // progress.bytes_total} %; run again to resume"
+    check, pull = _sorted(progress)
+    if check is not None:
+        return "stopped"
+    return f"paused at {100 * pull.bytes_completed // progress.bytes_total} %; run again to resume"
 
 
 def html(progress: PullProgress | CheckProgress, line: str, doing: str = "") -> str:
     """The bar, with the line under it; `doing` names it as in `text`."""
     doing = doing or f"pull {progress.ref}"
     total = max(progress.bytes_total, 1)
-    reused = 0.0 if isinstance(progress, CheckProgress) else 100 * progress.bytes_reused / total
+    check, pull = _sorted(progress)
+    reused = 0.0 if check is not None else 100 * pull.bytes_reused / total
     fetched = max(0.0, 100 * progress.fraction - reused)
     return (
         '<div class="xprim-pull">'
@@ -74,6 +84,11 @@ def html(progress: PullProgress | CheckProgress, line: str, doing: str = "") -> 
         f'<div style="width:{reused:.1f}%;{_REUSED}"></div><div style="width:{fetched:.1f}%;{_FETCHED}"></div></div>'
         f"<div>{escape(line)}</div></div>"
     )
+
+
+def _sorted(progress: Any) -> tuple[CheckProgress | None, PullProgress]:  # noqa: ANN401  # either of them
+    # Without their classes: that module is loaded with the toolkit, not with the extension.
+    return (progress if hasattr(progress, "models_total") else None), progress
 
 
 def _percent(progress: PullProgress | CheckProgress) -> int:
