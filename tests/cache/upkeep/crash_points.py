@@ -19,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from tests.cache.crash_worker import _KILLED, _Countdown, _in_child, _require_well
+from tests.cache.crash_worker import KILLED, Countdown, in_child, require_well
 from tests.cache.rooms import Room, blocks, listing, require_sound
 from tests.cache.upkeep.disk import age, edit
 from xprim_nb.cache.kept import changed_files
@@ -45,7 +45,7 @@ class _Matrix:
 
     def prepare(self) -> None:
         self.room.publish({_REF: _FILES, _TWIN: _TWIN_FILES}, file_hashes=True)
-        _require_well(_in_child(lambda: self._with_manager(self._set_up)))
+        require_well(in_child(lambda: self._with_manager(self._set_up)))
         shutil.move(self.room.base, self.template)
 
     async def _set_up(self, manager: Manager) -> None:
@@ -68,17 +68,17 @@ class _Matrix:
             shutil.rmtree(self.room.base, ignore_errors=True)
             subtree = functools.partial(shutil.copytree, symlinks=True)
             subtree(self.template, self.room.base)
-            status = _in_child(functools.partial(self._killed_at, point))
-            if status not in (0, _KILLED):
+            status = in_child(functools.partial(self._killed_at, point))
+            if status not in (0, KILLED):
                 raise SystemExit(f"point {point}: the operation failed by itself ({status})")
-            if _in_child(self._look_after):
+            if in_child(self._look_after):
                 raise SystemExit(f"point {point} of {self.scenario} is not made good")
             if status == 0:
                 return (point - first) // stride + 1
             point += stride
 
     def _killed_at(self, point: int) -> None:
-        _Countdown(self.room.base, point).install()
+        Countdown(self.room.base, point).install()
         self._with_manager(self._operate)
 
     async def _operate(self, manager: Manager) -> None:
