@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -133,10 +133,10 @@ class DependencyCheck(_Value):
 class Checks(_Value):
     """The seed's four checks."""
 
-    file_integrity: IntegrityCheck = IntegrityCheck()
-    freshness: FreshnessCheck = FreshnessCheck()
-    completeness: CompletenessCheck = CompletenessCheck()
-    dependencies: DependencyCheck = DependencyCheck()
+    file_integrity: IntegrityCheck = Field(default_factory=IntegrityCheck)
+    freshness: FreshnessCheck = Field(default_factory=FreshnessCheck)
+    completeness: CompletenessCheck = Field(default_factory=CompletenessCheck)
+    dependencies: DependencyCheck = Field(default_factory=DependencyCheck)
 
 
 class Recommendation(_Value):
@@ -176,8 +176,8 @@ class ValidationReport(_Value):
     model_id: str
     validation_timestamp: _Moment
     overall_status: OverallStatus = "healthy"
-    checks: Checks = Checks()
-    recommendations: Recommendation = Recommendation()
+    checks: Checks = Field(default_factory=Checks)
+    recommendations: Recommendation = Field(default_factory=Recommendation)
     depth: Depth = "quick"
     manifest_hash: str = ""
     findings: tuple[FileFinding, ...] = ()
