@@ -22,6 +22,7 @@ import orjson
 
 from xprim_nb._files import PathLock, storage_errors, write_atomic
 from xprim_nb._hashing import sha256_hex
+from xprim_nb._memory import uncollected
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.values import InstalledModel
 from xprim_nb.errors import InvalidRefError, NotInstalledError, StorageError, XprimError
@@ -55,7 +56,8 @@ class Store:
         Raises:
             StorageError: `registry.json` cannot be read.
         """
-        return sorted(self._entries(self._read()), key=_by_ref)
+        with uncollected():
+            return sorted(self._entries(self._read()), key=_by_ref)
 
     def find(self, ref: ModelRef) -> InstalledModel | None:
         """The installed model, its directory present; None when it is not installed.

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from xprim_nb._memory import uncollected
 from xprim_nb.cache.health.glance import Contact, Glance, StatusRow, read_verdicts, rows_of, summed_up
 from xprim_nb.cache.health.report import Recommendation, ValidationReport
 from xprim_nb.cache.state import State
@@ -90,8 +91,9 @@ def status_of(store: Store, state: State, contact: Contact, ref: ModelRef | None
         NotInstalledError: `ref` is given, and not listed.
         StorageError: `registry.json` cannot be read.
     """
-    document, is_damaged = store.document()
-    rows = rows_of(document, read_verdicts(state), ref)
+    with uncollected():
+        document, is_damaged = store.document()
+        rows = rows_of(document, read_verdicts(state), ref)
     if ref is not None and not rows:
         raise NotInstalledError(f"{ref} is not installed.", subject=str(ref))
     said = (f"{_DAMAGED} Run `xprim cache repair {rows[0].ref}`.",) if rows and is_damaged else ()
