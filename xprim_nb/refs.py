@@ -43,6 +43,24 @@ def _is_plain(part: str) -> bool:
     return _PART.match(part) is not None and not is_windows_reserved(part) and not part.endswith(".")
 
 
+@lru_cache(maxsize=1 << 10)
+def _is_free(group: str) -> bool:
+    return group.lower() not in RESERVED_GROUPS
+
+
+def _are_plain(group: str, model: str, version: str) -> bool:
+    """True when nothing speaks against the three; what does is told by those who look closer."""
+    return (
+        len(group) <= _LONGEST
+        and len(model) <= _LONGEST
+        and len(version) <= _LONGEST
+        and _is_plain(group)
+        and _is_free(group)
+        and _is_plain(model)
+        and (not version or _is_plain(version))
+    )
+
+
 def _check_part(part: str, role: str, ref: ModelRef) -> None:
     if len(part) <= _LONGEST and _is_plain(part):
         return
@@ -83,6 +101,8 @@ class ModelRef:
     version: str = ""
 
     def __post_init__(self) -> None:
+        if _are_plain(self.group, self.model, self.version):  # thousands are made for a listing
+            return
         _check_part(self.group, "group", self)
         _check_part(self.model, "model", self)
         if self.version:

@@ -24,7 +24,7 @@ from xprim_nb._files import PathLock, storage_errors, write_atomic
 from xprim_nb._hashing import sha256_hex
 from xprim_nb._memory import uncollected
 from xprim_nb.cache.layout import Layout
-from xprim_nb.cache.values import InstalledModel
+from xprim_nb.cache.values import InstalledModel, listed_model
 from xprim_nb.errors import InvalidRefError, NotInstalledError, StorageError, XprimError
 from xprim_nb.refs import ModelRef
 from xprim_nb.registry.manifest import VerifiedManifest, parse_manifest
@@ -269,14 +269,15 @@ class Store:
         try:
             if not isinstance(entry, dict) or not isinstance(entry["manifest_hash"], str):
                 raise TypeError("not an object with a manifest_hash")
-            return InstalledModel(
-                ref=ref,
-                manifest_hash=entry["manifest_hash"],
-                total_size=int(entry["total_size"]),
-                file_count=int(entry["file_count"]),
-                installed_at=_time(entry["installed_at"]),
-                path=self._layout.model_dir(ref),
-                extra={key: value for key, value in entry.items() if key not in _OWN_KEYS},
+            bare = len(entry) == len(_OWN_KEYS)
+            return listed_model(
+                ref,
+                entry["manifest_hash"],
+                int(entry["total_size"]),
+                int(entry["file_count"]),
+                _time(entry["installed_at"]),
+                self._layout.base.joinpath(ref.group, ref.model, ref.version),
+                {} if bare else {key: value for key, value in entry.items() if key not in _OWN_KEYS},
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             _log.warning("registry.json: the entry of %s is damaged and is skipped (%s)", ref, error)
