@@ -14,11 +14,11 @@ from xprim_nb._threads import settled
 from xprim_nb.cache.adopt.installing import Adopted, AdoptionInstaller, choose_model
 from xprim_nb.cache.adopt.places import adopted_places, forget_places, remember_place
 from xprim_nb.cache.adopt.scanning import AdoptedPlace, PlaceKind, scan_place
+from xprim_nb.cache.history import record
 from xprim_nb.cache.install import Installer
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.pull import Puller
 from xprim_nb.cache.state import State
-from xprim_nb.cache.upkeep.history import record
 from xprim_nb.config import Config, foreign_cache
 from xprim_nb.errors import ConfigError
 from xprim_nb.events import EventHub, PullProgress

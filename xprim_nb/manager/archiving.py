@@ -13,6 +13,7 @@ from typing import Any
 
 from xprim_nb._files import free_bytes, locked
 from xprim_nb._threads import settled
+from xprim_nb.cache.history import record
 from xprim_nb.cache.install import Installer
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.pull import Puller
@@ -21,7 +22,6 @@ from xprim_nb.cache.upkeep.archive import ArchivePlan, Archiver, plan_archive
 from xprim_nb.cache.upkeep.archived import Archived, archive_of, archives, require_archive
 from xprim_nb.cache.upkeep.dedupe import DedupePlan, Deduplicated, deduplicate, plan_dedupe
 from xprim_nb.cache.upkeep.dropping import drop_archive
-from xprim_nb.cache.upkeep.history import record
 from xprim_nb.cache.upkeep.leases import gate, lease_count
 from xprim_nb.cache.upkeep.restoring import Restored, RestorePlan, Restorer
 from xprim_nb.cache.upkeep.usage import Usage, Used

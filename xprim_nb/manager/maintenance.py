@@ -15,9 +15,9 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from xprim_nb._threads import settled
+from xprim_nb.cache.history import record
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.state import State
-from xprim_nb.cache.upkeep.history import record
 from xprim_nb.errors import ConfigError, XprimError
 from xprim_nb.events import EventHub
 from xprim_nb.manager.reading import Reading, at_home

@@ -8,8 +8,6 @@ Source: spec 2 §Validation ("verdicts are kept in `state.sqlite`"), §Status.
 
 from __future__ import annotations
 
-import json
-import time
 from array import array
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -18,6 +16,7 @@ from pydantic import ValidationError
 
 from xprim_nb.cache.health.inspect import CheckedFile
 from xprim_nb.cache.health.report import FileFinding, ValidationReport
+from xprim_nb.cache.history import record
 from xprim_nb.cache.state import State
 from xprim_nb.cache.values import InstalledModel
 from xprim_nb.refs import ModelRef
@@ -200,15 +199,7 @@ class Verdicts:
 
     def remember(self, kind: str, ref: str, **details: Any) -> None:  # JSON values
         """Add a line to the history."""
-
-        def write() -> None:
-            with self._state.transaction() as connection:
-                connection.execute(
-                    "INSERT INTO history (at, kind, ref, details) VALUES (?, ?, ?, ?)",
-                    (time.time(), kind, ref, json.dumps(details)),
-                )
-
-        self._state.guarded(write, None)
+        record(self._state, kind, ref, details)
 
     def last_used(self, ref: ModelRef) -> float | None:
         """When a model was last used, in seconds since the epoch; None where that is not known."""

@@ -22,6 +22,7 @@ from typing import TypeAlias
 from xprim_nb._files import locked
 from xprim_nb._threads import settled
 from xprim_nb.cache.chunkindex import ChunkIndex
+from xprim_nb.cache.history import record
 from xprim_nb.cache.install import Installer
 from xprim_nb.cache.intents import Displacement
 from xprim_nb.cache.layout import Layout
@@ -33,7 +34,6 @@ from xprim_nb.cache.renewal.backups import damage_in, facts_for, find_backup, ha
 from xprim_nb.cache.renewal.carry import carried_bytes, carry, merge_trees
 from xprim_nb.cache.renewal.changes import LocalFile, examine
 from xprim_nb.cache.renewal.compare import compare
-from xprim_nb.cache.renewal.history import remember
 from xprim_nb.cache.renewal.merge import FileChange, merge
 from xprim_nb.cache.renewal.nearby import NoChunks, sound_chunks
 from xprim_nb.cache.renewal.rollback import Restorer
@@ -194,7 +194,7 @@ class Refresher:
                 verified = await self._puller.offers.manifest_of(offer, installed)
                 done = await self._renew(ref, offer, verified, old, strategy, concurrency, meter)
                 done = await self._judge(done, old, strategy)  # 6
-        await settled(remember, self._state, "refresh", ref, _details(done, strategy, old.model))
+        await settled(record, self._state, "refresh", ref, _details(done, strategy, old.model))
         for event in _news(done):
             self._events.publish(event)
         return done

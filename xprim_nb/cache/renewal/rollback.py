@@ -19,6 +19,7 @@ from typing import Any
 
 from xprim_nb._files import locked
 from xprim_nb._threads import settled
+from xprim_nb.cache.history import record
 from xprim_nb.cache.install import Installer
 from xprim_nb.cache.intents import Displacement
 from xprim_nb.cache.layout import Layout
@@ -31,7 +32,6 @@ from xprim_nb.cache.renewal.backups import (
     superseded,
 )
 from xprim_nb.cache.renewal.changes import LocalFile, examine
-from xprim_nb.cache.renewal.history import remember
 from xprim_nb.cache.renewal.values import Backup, Dropped, DropPlan, Restored, RollbackPlan
 from xprim_nb.cache.state import State
 from xprim_nb.cache.store import Store, manifest_digest, read_manifest
@@ -93,7 +93,7 @@ class Restorer:
             plan = await settled(self._plan, ref, to)
             restored = await settled(self._put_back, plan, force)
         details = {"from": plan.backup.id, "manifest_hash": restored.model.manifest_hash}
-        await settled(remember, self._state, "rollback", ref, details)
+        await settled(record, self._state, "rollback", ref, details)
         self._events.publish(RolledBack(ref, restored.model.manifest_hash, "asked for"))
         return restored
 

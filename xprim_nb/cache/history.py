@@ -12,16 +12,17 @@ from typing import Any
 import orjson
 
 from xprim_nb.cache.state import State
+from xprim_nb.refs import ModelRef
 
 __all__ = ["record"]
 
 
-def record(state: State, kind: str, ref: str, details: Mapping[str, Any]) -> None:
+def record(state: State, kind: str, ref: ModelRef | str, details: Mapping[str, Any]) -> None:
     """Write one row; without effect when the database is not usable.
 
     Args:
         state: The database.
-        kind: `cleanup`, `archive`, `restore`, `dedupe`, `adopt`, `pin`, …
+        kind: `pull`, `repair`, `refresh`, `cleanup`, `archive`, `maintain`, …
         ref: The version concerned; empty when there is none.
         details: Plain JSON.
     """
@@ -30,7 +31,7 @@ def record(state: State, kind: str, ref: str, details: Mapping[str, Any]) -> Non
         with state.transaction() as connection:
             connection.execute(
                 "INSERT INTO history (at, kind, ref, details) VALUES (?, ?, ?, ?)",
-                (time.time(), kind, ref, orjson.dumps(dict(details)).decode()),
+                (time.time(), kind, str(ref), orjson.dumps(dict(details)).decode()),
             )
 
     state.guarded(write, None)
