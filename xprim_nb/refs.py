@@ -6,12 +6,13 @@ Source: spec 1 §References and paths; faults G4 and G5 of the original.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from functools import lru_cache
 
 from xprim_nb.errors import InvalidRefError
 
-__all__ = ["RESERVED_GROUPS", "ModelRef", "is_windows_reserved"]
+__all__ = ["RESERVED_GROUPS", "ModelRef", "is_windows_reserved", "listed_ref"]
 
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 # Between model and version only: "@a/b" and "a/b@" are slips.
@@ -35,34 +36,25 @@ def is_windows_reserved(name: str) -> bool:
     return name.split(".", 1)[0].rstrip(" ").lower() in _WINDOWS_DEVICES
 
 
-_LONGEST = 128
+# A name that nothing speaks against, in one look, because a listing asks for thousands: what `_check_part` finds.
+_PLAIN = re.compile(
+    r"(?!(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|\Z))[a-z0-9](?:[a-z0-9._-]{0,126}[a-z0-9_-])?",
+    re.ASCII | re.IGNORECASE,
+).fullmatch
 
 
-@lru_cache(maxsize=1 << 14)  # a listing of thousands names the same groups and versions again and again
-def _is_plain(part: str) -> bool:
-    return _PART.match(part) is not None and not is_windows_reserved(part) and not part.endswith(".")
-
-
-@lru_cache(maxsize=1 << 10)
+@lru_cache(maxsize=1 << 10)  # a listing of thousands names the same groups again and again
 def _is_free(group: str) -> bool:
     return group.lower() not in RESERVED_GROUPS
 
 
 def _are_plain(group: str, model: str, version: str) -> bool:
     """True when nothing speaks against the three; what does is told by those who look closer."""
-    return (
-        len(group) <= _LONGEST
-        and len(model) <= _LONGEST
-        and len(version) <= _LONGEST
-        and _is_plain(group)
-        and _is_free(group)
-        and _is_plain(model)
-        and (not version or _is_plain(version))
-    )
+    return bool(_PLAIN(group) and _is_free(group) and _PLAIN(model) and (not version or _PLAIN(version)))
 
 
 def _check_part(part: str, role: str, ref: ModelRef) -> None:
-    if len(part) <= _LONGEST and _is_plain(part):
+    if _PLAIN(part):
         return
     whole = str(ref)
     if not _PART.match(part):
@@ -158,3 +150,25 @@ class ModelRef:
 
     def __str__(self) -> str:
         return f"{self.group}/{self.model} {self.version}" if self.version else f"{self.group}/{self.model}"
+
+
+# A frozen class sets each field by its name; the slots themselves do it at a third of the cost.
+_SETTERS: tuple[Callable[[ModelRef, str], None], ...] = tuple(
+    vars(ModelRef)[each.name].__set__ for each in fields(ModelRef)
+)
+
+
+def listed_ref(group: str, model: str, version: str) -> ModelRef:
+    """What `ModelRef(group, model, version).require_version()` makes, for listings of thousands.
+
+    Raises:
+        InvalidRefError: A part is no name.
+    """
+    if not (version and _are_plain(group, model, version)):
+        return ModelRef(group, model, version).require_version()
+    made = object.__new__(ModelRef)
+    set_group, set_model, set_version = _SETTERS
+    set_group(made, group)
+    set_model(made, model)
+    set_version(made, version)
+    return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from xprim_nb.errors import InvalidRefError
-from xprim_nb.refs import RESERVED_GROUPS, ModelRef, is_windows_reserved
+from xprim_nb.refs import RESERVED_GROUPS, ModelRef, is_windows_reserved, listed_ref
 from xprim_nb.testing.hostile_names import HOSTILE_REFS
 
 _LETTERS = "ABCXYZabcxyz0189"
@@ -152,3 +153,40 @@ def test_any_text_is_refused_or_safe(text: str) -> None:
     assert not any(is_windows_reserved(part) or part[-1] in ". " for part in parts)
     assert str(ref).isascii()
     assert ModelRef.parse(str(ref)) == ref
+
+
+_PART_TEXT = st.text(st.sampled_from("aZ0._-$ \n¹ſK"), max_size=6) | st.sampled_from(
+    [
+        "con",
+        "CON.txt",
+        "nul",
+        "com1",
+        "com10",
+        "lpt¹",
+        "aux.",
+        "a" * 128,
+        "a" * 129,
+        "conin$",
+        "auxiliary",
+        "a\n",
+    ]
+)
+
+
+@given(_PART_TEXT, _PART_TEXT, _PART_TEXT)
+def test_a_ref_of_a_listing_is_any_other(group: str, model: str, version: str) -> None:
+    """It is the same one, or the same refusal; what stands in one pattern is what the single checks say."""
+    usable = group.lower() not in RESERVED_GROUPS and all(
+        re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", part)
+        and not part.endswith(".")
+        and not is_windows_reserved(part)
+        for part in (group, model, version)
+    )
+    if usable:
+        assert listed_ref(group, model, version) == ModelRef(group, model, version)
+        return
+    with pytest.raises(InvalidRefError) as found:
+        listed_ref(group, model, version)
+    with pytest.raises(InvalidRefError) as expected:
+        ModelRef(group, model, version).require_version()
+    assert str(found.value) == str(expected.value)

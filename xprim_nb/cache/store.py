@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import operator
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -26,7 +27,7 @@ from xprim_nb._memory import uncollected
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.values import InstalledModel, listed_model
 from xprim_nb.errors import InvalidRefError, NotInstalledError, StorageError, XprimError
-from xprim_nb.refs import ModelRef
+from xprim_nb.refs import ModelRef, listed_ref
 from xprim_nb.registry.manifest import VerifiedManifest, parse_manifest
 
 __all__ = ["Store", "manifest_digest", "read_manifest"]
@@ -37,6 +38,8 @@ Document: TypeAlias = dict[str, Any]
 
 # A write of registry.json takes milliseconds: whoever holds the lock for this long is hung.
 _LOCK_TIMEOUT_S = 30.0
+# The order of refs, without the generated comparison that builds two tuples each time.
+_by_ref = operator.attrgetter("ref.group", "ref.model", "ref.version")
 _OWN_KEYS = {"manifest_hash", "total_size", "file_count", "installed_at"}
 
 
@@ -258,7 +261,7 @@ class Store:
             for model, versions in models.items() if isinstance(models, dict) else ():
                 for version, entry in versions.items() if isinstance(versions, dict) else ():
                     try:
-                        found = self._model(ModelRef(group, model, version).require_version(), entry)
+                        found = self._model(listed_ref(group, model, version), entry)
                     except InvalidRefError as error:
                         _log.warning("registry.json: %s", error.message)
                         continue
@@ -276,7 +279,7 @@ class Store:
                 int(entry["total_size"]),
                 int(entry["file_count"]),
                 _time(entry["installed_at"]),
-                self._layout.base.joinpath(ref.group, ref.model, ref.version),
+                self._layout.base,
                 {} if bare else {key: value for key, value in entry.items() if key not in _OWN_KEYS},
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -309,11 +312,6 @@ def manifest_digest(layout: Layout, model_dir: Path) -> str | None:
         return sha256_hex(layout.manifest_file(model_dir).read_bytes())
     except OSError:
         return None
-
-
-def _by_ref(model: InstalledModel) -> tuple[str, str, str]:
-    """The order of refs, without the generated comparison that builds two tuples each time."""
-    return model.ref.group, model.ref.model, model.ref.version
 
 
 def _encoded(document: Document) -> bytes:
@@ -365,4 +363,6 @@ def _merge(entry: object, extra: dict[str, Any]) -> None:
 
 def _time(text: str) -> datetime:
     when = datetime.fromisoformat(text)
+    if when.tzinfo is UTC:  # nearly always
+        return when
     return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)

@@ -45,7 +45,7 @@ class InstalledModel:
         total_size: In bytes.
         file_count: Files in the model, the metadata directory not counted.
         installed_at: When, in UTC.
-        path: Its absolute directory.
+        base: The models' directory that it is in, absolute.
         extra: Further keys of its `registry.json` entry (`registry`, `resolved_version`, …).
     """
 
@@ -54,8 +54,13 @@ class InstalledModel:
     total_size: int
     file_count: int
     installed_at: datetime
-    path: Path
+    base: Path
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def path(self) -> Path:
+        """Its own directory, absolute. Made when asked for: a path costs as much as the rest of a listed model."""
+        return self.base.joinpath(self.ref.group, self.ref.model, self.ref.version)
 
 
 # A frozen class sets each field by its name; the slots themselves do it at a third of the cost.
@@ -70,18 +75,18 @@ def listed_model(
     total_size: int,
     file_count: int,
     installed_at: datetime,
-    path: Path,
+    base: Path,
     extra: Mapping[str, Any],
 ) -> InstalledModel:
     """What `InstalledModel(…)` makes, for listings of thousands."""
     made = object.__new__(InstalledModel)
-    set_ref, set_hash, set_size, set_count, set_time, set_path, set_extra = _SETTERS
+    set_ref, set_hash, set_size, set_count, set_time, set_base, set_extra = _SETTERS
     set_ref(made, ref)
     set_hash(made, manifest_hash)
     set_size(made, total_size)
     set_count(made, file_count)
     set_time(made, installed_at)
-    set_path(made, path)
+    set_base(made, base)
     set_extra(made, extra)
     return made
 

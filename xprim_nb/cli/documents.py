@@ -108,7 +108,9 @@ def plain(value: object) -> Any:  # noqa: ANN401  # JSON
     if is_dataclass(value):
         ref = getattr(value, "ref", None)
         named = reference(ref) if isinstance(ref, ModelRef) else {}
-        return {**{item.name: plain(getattr(value, item.name)) for item in fields(value)}, **named}
+        # A model's own directory says it all: the models' directory it is in is not told beside it.
+        names = ["path" if item.name == "base" else item.name for item in fields(value)]
+        return {**{name: plain(getattr(value, name)) for name in names}, **named}
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):
         return [plain(each) for each in value]
     return value

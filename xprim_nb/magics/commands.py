@@ -112,7 +112,7 @@ def _info(extension: Extension, asked: argparse.Namespace) -> InstalledModel | R
         model.total_size,
         model.file_count,
         model.installed_at,
-        model.path,
+        model.base,
         model.extra,
         files,
     )

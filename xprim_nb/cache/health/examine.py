@@ -179,7 +179,7 @@ class Examiner:
             problems.append(_listing("does not name this model, which is there."))
             total, count = manifest.manifest.total_size, len(manifest.manifest.files)
             when = datetime.fromtimestamp(written, UTC)
-            return InstalledModel(ref, manifest.digest, total, count, when, directory), problems
+            return InstalledModel(ref, manifest.digest, total, count, when, self._layout.base), problems
 
     def _manifest(self, model: InstalledModel) -> tuple[VerifiedManifest | None, FileFinding | None]:
         """What the model should be, and what is wrong with its own copy of that."""

@@ -8,12 +8,13 @@ Source: spec 2 §Status; §Targets (10,000 models, a fresh process).
 
 from __future__ import annotations
 
+import functools
+import operator
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
 import orjson
@@ -29,6 +30,7 @@ from xprim_nb.registry.indexname import index_file
 __all__ = ["Contact", "Glance", "StatusRow", "VerdictRow", "glance", "read_verdicts", "rows_of", "summed_up"]
 
 _GB = 1024**3
+_status, _size = operator.itemgetter(2), operator.itemgetter(1)
 # Recommendations in the order in which somebody should act.
 _ORDER = {"critical": 0, "high": 1, "medium": 2, "low": 3}
 
@@ -234,33 +236,36 @@ def rows_of(
             if not isinstance(versions, dict) or (ref is not None and model != ref.model):
                 continue
             for version, entry in versions.items():
-                name = f"{group}/{model} {version}"
                 if ref is None or not ref.version or version == ref.version:
+                    name = f"{group}/{model} {version}"
                     rows.append(_row(name, entry, known.get(name)))
     return rows
 
 
 def summed_up(rows: list[StatusRow]) -> tuple[tuple[StatusRow, ...], float, dict[str, int], int]:
     """The rows, now, models by status, and the size of all of them in bytes."""
-    counts = Counter(row[2] for row in rows)
-    return tuple(rows), time.time(), dict(counts), sum(row[1] for row in rows)
+    counts = Counter(map(_status, rows))
+    return tuple(rows), time.time(), dict(counts), sum(map(_size, rows))
 
 
 def _row(name: str, entry: Any, verdict: Sequence[Any] | None) -> StatusRow:  # noqa: ANN401  # as it was stored
     try:
         digest, size, installed = entry["manifest_hash"], entry["total_size"], entry["installed_at"]
         if verdict is None or verdict[1] != digest or verdict[4] < _seconds(installed):
-            return StatusRow(name, size, "healthy", "install", installed, "none", "low", digest)
+            return _made((name, size, "healthy", "install", installed, "none", "low", digest, ""))
     except (KeyError, TypeError, ValueError):
         size = entry.get("total_size") if isinstance(entry, dict) else None
-        return StatusRow(
-            name, size if isinstance(size, int) else 0, "failed", "install", 0.0, "rebuild", "high", ""
-        )
+        known_size = size if isinstance(size, int) else 0
+        return StatusRow(name, known_size, "failed", "install", 0.0, "rebuild", "high", "")
     _, _, status, depth, checked_at, action, priority, report = verdict
-    return StatusRow(name, size, status, depth, checked_at, action, priority, digest, report)
+    return _made((name, size, status, depth, checked_at, action, priority, digest, report))
 
 
-@lru_cache(maxsize=1 << 15)  # thousands of times, the same ones in every call
+# What `StatusRow(…)` does, without its own step in between: thousands are made.
+_made = functools.partial(tuple.__new__, StatusRow)
+
+
+@functools.lru_cache(maxsize=1 << 15)  # thousands of times, the same ones in every call
 def _seconds(text: str) -> float:
     when = datetime.fromisoformat(text)
     return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()

@@ -156,7 +156,7 @@ class Restorer:
             return self._store.get_entry(ref)
         except NotInstalledError:  # its name is gone
             digest = manifest_digest(self._layout, place) or ""
-            return InstalledModel(ref, digest, 0, 0, datetime.now(UTC), place)
+            return InstalledModel(ref, digest, 0, 0, datetime.now(UTC), self._layout.base)
 
     def _plan_drop(self, ref: ModelRef, which: str | None) -> DropPlan:
         if which is not None:
