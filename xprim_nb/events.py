@@ -54,6 +54,8 @@ class PullProgress:
         speed_bytes_s: Moving average of verified bytes a second, over about five seconds.
         eta_s: Seconds left at that speed; None while unknown.
         waiting_for: What the pull waits for ("another process pulls this model"); empty while it works.
+        chunk_map: A digit for each chunk, or for each of 128 stretches of them: 0 missing, 1 in flight, 2 was here,
+            3 fetched; empty before there is a manifest.
     """
 
     ref: ModelRef
@@ -69,6 +71,7 @@ class PullProgress:
     speed_bytes_s: float = 0.0
     eta_s: float | None = None
     waiting_for: str = ""
+    chunk_map: str = ""
 
     @property
     def fraction(self) -> float:

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 
 from xprim_nb._threads import DaemonThreads
+from xprim_nb.cache.chunkmap import FETCHED, REUSED, ChunkMap
 from xprim_nb.cache.partial import ChunkWriter
 from xprim_nb.cache.values import Receipt
 from xprim_nb.events import EventHub, Phase, PullProgress
@@ -53,9 +54,11 @@ class Meter:
         self._speed = 0.0
         self._speed_bytes = 0
         self._file = ""
+        self._map = ChunkMap(())
 
     def begin(self, manifest: Manifest, present: set[str]) -> None:
         """Chunks are about to be gathered; those in `present` are there already."""
+        self._map = ChunkMap(manifest.distinct)
         self._manifest, self.phase, self.waiting_for = manifest, "chunks", ""
         for digest in present:
             self.count(digest, "present")
@@ -68,6 +71,7 @@ class Meter:
         with self._lock:
             self._chunks[kind] += 1
             self._bytes[kind] += self._manifest.sizes[indices[0]] * len(indices)
+            self._map.put(digest, FETCHED if kind == "network" else REUSED)
             if model:
                 self._models[model] += 1
 
@@ -124,6 +128,7 @@ class Meter:
             speed_bytes_s=self._speed,
             eta_s=left / self._speed if self._speed > 0 and left else (0.0 if total and not left else None),
             waiting_for=self.waiting_for,
+            chunk_map=self._map.cells(writer.digest for writer in tuple(self._active)),
         )
 
     def tick(self) -> None:

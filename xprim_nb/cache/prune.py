@@ -20,12 +20,24 @@ from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.values import Pruned
 from xprim_nb.errors import StorageError
 
-__all__ = ["prune"]
+__all__ = ["discard", "prune"]
 
 _log = logging.getLogger("xprim_nb.cache")
 
 # Temporary files live for milliseconds, those of chunks as long as their transfer, which ends when it stalls.
 _WRITING_S = 3600.0
+
+
+def discard(layout: Layout, manifest_hash: str) -> Pruned:
+    """Remove what an unfinished pull has fetched, if nobody works on it.
+
+    Raises:
+        StorageError: The disk refused.
+    """
+    path = layout.partials / manifest_hash
+    with storage_errors(layout.cache, "discarding"):
+        freed, gone, in_use = _without(layout, [path] if os.path.lexists(path) else [])
+    return Pruned(tuple(gone), freed, tuple(in_use))
 
 
 def prune(layout: Layout, *, idle_s: float = 0.0) -> Pruned:
@@ -37,18 +49,7 @@ def prune(layout: Layout, *, idle_s: float = 0.0) -> Pruned:
     with storage_errors(layout.cache, "pruning"):
         partials = _children(layout.partials)
         leftovers = [*_children(layout.trash), *_children(layout.chunks)]
-        freed, gone, in_use = 0, [], []
-        for path in (path for path in partials if _is_litter(path, idle_s)):
-            lock = PathLock(layout.partial_lock(path.name))
-            if not lock.try_acquire():
-                in_use.append(path.name)
-                continue
-            try:
-                if path.name not in _named_by_intents(layout):
-                    freed += _removed(path)
-                    gone.append(path.name)
-            finally:
-                lock.release()
+        freed, gone, in_use = _without(layout, [path for path in partials if _is_litter(path, idle_s)])
         # Read after the listing: what somebody moved there before it is named by now, what comes later was not seen.
         claimed = _named_by_intents(layout)
         for path in leftovers:
@@ -59,6 +60,23 @@ def prune(layout: Layout, *, idle_s: float = 0.0) -> Pruned:
                 freed += _removed(path)
         _forget_idle_locks(layout)
     return Pruned(tuple(sorted(gone)), freed, tuple(sorted(in_use)))
+
+
+def _without(layout: Layout, partials: list[Path]) -> tuple[int, list[str], list[str]]:
+    """Remove unfinished pulls; the bytes freed, the names of what is gone, and of what somebody works on."""
+    freed, gone, in_use = 0, [], []
+    for path in partials:
+        lock = PathLock(layout.partial_lock(path.name))
+        if not lock.try_acquire():
+            in_use.append(path.name)
+            continue
+        try:
+            if path.name not in _named_by_intents(layout):
+                freed += _removed(path)
+                gone.append(path.name)
+        finally:
+            lock.release()
+    return freed, gone, in_use
 
 
 def _children(folder: Path) -> list[Path]:

@@ -80,11 +80,14 @@ def _pull(extension: Extension, asked: argparse.Namespace) -> Handle[Pulled] | P
     if asked.dry_run:
         return extension.kit.plan_pull(ref, force=asked.force).result()
     handle = extension.kit.pull(ref, force=asked.force, concurrency=asked.concurrency)
-    return _waited(extension, handle) if asked.wait else handle
+    if asked.wait:
+        return _waited(extension, handle)
+    extension.views.show_pull(handle)
+    return handle
 
 
 def _waited(extension: Extension, handle: Handle[Pulled]) -> Pulled:
-    pulled = waiting.wait_for(extension.shell, handle)
+    pulled = waiting.wait_for(extension.shell, handle, extension.views.show_pull(handle))
     for text in pulled.warnings:
         extension.warn(text)
     return pulled

@@ -19,6 +19,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from xprim_nb.errors import XprimError
 from xprim_nb.magics import cards, faces, parsing
 from xprim_nb.magics.completion import Completer
+from xprim_nb.magics.views import Views
 
 if TYPE_CHECKING:
     from xprim_nb.config import Config
@@ -40,6 +41,7 @@ class Extension:
     def __init__(self, shell: InteractiveShell) -> None:
         self.shell = shell
         self.told_demo = False
+        self.views = Views(shell, lambda: self.kit)
         self._kit: Toolkit | None = None
         self._news: list[str] = []
         self._take_back: list[Callable[[], object]] = []
@@ -80,6 +82,7 @@ class Extension:
         self._take_back.append(lambda: shell.Completer.custom_matchers.remove(completer.match))
         self._take_back.append(cards.show_ours(shell))
         self._take_back.append(faces.add(shell))
+        self._take_back.append(self.views.add())
         # Without a handler of its own the log's warnings would be printed into whichever cell is running.
         handler = logging.NullHandler()
         _log.addHandler(handler)

@@ -18,6 +18,7 @@ from IPython.display import display
 from xprim_nb._bridge import Handle
 from xprim_nb.errors import XprimError
 from xprim_nb.magics import faces
+from xprim_nb.magics.views import View
 
 __all__ = ["wait_for", "wait_quietly"]
 
@@ -36,14 +37,16 @@ _CLEANUP_S = 5.0
 class _Display:
     """One output of one cell, changed in place; in a terminal, one line."""
 
-    def __init__(self, shell: InteractiveShell, handle: Handle[Any]) -> None:
-        self._handle = handle
+    def __init__(self, shell: InteractiveShell, handle: Handle[Any], view: View | None) -> None:
+        self._handle, self._view = handle, view
         self._is_kernel = getattr(shell, "kernel", None) is not None
         self._id = uuid4().hex
         self._drawn = False
 
     def draw(self) -> None:
         """Show how far it is now."""
+        if self._view is not None:  # it follows by itself
+            return
         if self._is_kernel:
             face = {
                 "text/plain": faces.handle_text(self._handle),
@@ -57,6 +60,8 @@ class _Display:
 
     def end(self) -> None:
         """Show how it ended."""
+        if self._view is not None:
+            self._view.settle()
         self.draw()
         if not self._is_kernel and sys.stderr.isatty():
             sys.stderr.write("\n")
@@ -74,36 +79,36 @@ def wait_quietly(shell: InteractiveShell, handle: Handle[_T]) -> _T:
         return wait_for(shell, handle)
 
 
-def wait_for(shell: InteractiveShell, handle: Handle[_T]) -> _T:
-    """The result of a pull, or of work like it, which is shown until it has ended.
+def wait_for(shell: InteractiveShell, handle: Handle[_T], view: View | None = None) -> _T:
+    """The result of a pull, or of work like it, which is shown until it has ended: in `view`, if that is there.
 
     Raises:
         KeyboardInterrupt: The cell was interrupted; the pull has stopped, and what it fetched is kept.
         XprimError: The pull failed, or somebody else has cancelled it.
     """
-    view = _Display(shell, handle)
+    shown = _Display(shell, handle, view)
     try:
-        view.draw()
+        shown.draw()
         while not handle.done:
             with contextlib.suppress(TimeoutError):
                 handle.result(_INTERVAL_S)
-            view.draw()
+            shown.draw()
     except KeyboardInterrupt as stop:
         handle.cancel()  # again, in case the interrupt came while drawing
         with contextlib.suppress(Exception):  # what became of it is shown below
             handle.result(_CLEANUP_S)
-        view.end()
+        shown.end()
         line = faces.handle_text(handle)
         # IPython shows this instead of the frames between the cell and here, which explain nothing.
         stop._render_traceback_ = lambda: [line]  # type: ignore[attr-defined]  # IPython's hook
         raise
     except CancelledError as error:
-        view.end()
+        shown.end()
         raise XprimError(
             f"{handle.describe} was stopped.", hint="Run it again: what was fetched is kept."
         ) from error
     except BaseException:
-        view.end()
+        shown.end()
         raise
-    view.end()
+    shown.end()
     return handle.result()

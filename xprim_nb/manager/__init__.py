@@ -27,6 +27,7 @@ from xprim_nb.cache.install import Installer
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.local import LocalChunks
 from xprim_nb.cache.peek import peek_installed, peek_remote
+from xprim_nb.cache.prune import discard as discard_partial
 from xprim_nb.cache.prune import prune as prune_leftovers
 from xprim_nb.cache.pull import Puller
 from xprim_nb.cache.remove import Remover
@@ -225,6 +226,21 @@ class Manager(Health, Renewal, Upkeep, Adopting, Bundles, Maintenance):
         await settled(self._installer.recover)
         await settled(sweep_mending, self._layout)
         return await settled(prune_leftovers, self._layout)
+
+    @at_home
+    async def discard(self, ref: ModelRef | str) -> Pruned:
+        """Remove what an unfinished pull of a version has fetched; what is installed stays. Asks nobody.
+
+        Raises:
+            InvalidRefError, StorageError: See `errors`.
+        """
+        parsed = ModelRef.parse(ref).require_version()
+        client = self._client
+        known = await (client.cached_index() if client.needs_network else client.index())
+        remote = known.index.models.get(parsed) if known is not None else None
+        if remote is None:
+            return Pruned((), 0, ())
+        return await settled(discard_partial, self._layout, remote.manifest_hash)
 
     @at_home
     async def export(self, refs: Sequence[ModelRef | str] | ModelRef | str, *, to: Path | str) -> Exported:

@@ -149,6 +149,10 @@ class ModelVerbs(Verbs):
         """See `Manager.prune`."""
         return self._do("prune", Manager.prune)
 
+    def discard(self, ref: ModelRef | str) -> Handle[Pruned]:
+        """See `Manager.discard`."""
+        return self._do(f"discard what was fetched of {ref}", Manager.discard, ref)
+
     def export(self, refs: Sequence[ModelRef | str] | ModelRef | str, *, to: Path | str) -> Handle[Exported]:
         """See `Manager.export`."""
         return self._do(f"export to {to}", Manager.export, refs, to=to)

@@ -1,0 +1,205 @@
+"""What every view shares: traits down, words up, an outlet for errors, a static twin, and an end.
+
+    traits down    only the kernel sets them, from any thread, coalesced
+    words up       `model.send({op, …})` calls `op_…`, which starts work and returns at once
+    errors         what an `op_…` or its work raises stands in the view, with its hint
+    static twin    the same state as HTML and text, for a saved notebook, an export, a reader without widgets
+    end            `close()` gives everything back
+
+Source: spec 3 §Views; STYLE rules 14, 15; research notebook §4 (callbacks, threads), §7 (mimebundle).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
+from uuid import uuid4
+
+import anywidget
+import traitlets
+from IPython.display import display
+
+from xprim_nb._bridge import Handle
+from xprim_nb._text import clean
+from xprim_nb.errors import XprimError
+from xprim_nb.magics.wording import in_notebook
+from xprim_nb.toolkit import Toolkit
+from xprim_widgets import _static
+from xprim_widgets._assets import css, esm
+from xprim_widgets._pulse import Pulse
+
+__all__ = ["View"]
+
+_T = TypeVar("_T")
+_log = logging.getLogger("xprim_nb.widgets")
+_publish: Callable[..., object] = display  # IPython's has no types
+
+# A saved notebook shows the twin as it was at the latest a few seconds after the last change.
+_TWIN_S = 2.0
+
+
+class View(anywidget.AnyWidget):
+    """A window on a toolkit's state. Lives until `close`; what it shows goes on without it.
+
+    Args:
+        kit: Whose state it shows, and whose verbs its buttons call. Stays its owner's.
+
+    Raises:
+        TypeError: An argument is unknown.
+    """
+
+    asset: ClassVar[str]
+
+    error = traitlets.Dict(help="What went wrong last: {text, hint}; empty when nothing has.").tag(sync=True)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        if "asset" in vars(cls):
+            cls._esm, cls._css = esm(cls.asset), css(cls.asset)
+        super().__init_subclass__(**kwargs)
+
+    def __init__(self, kit: Toolkit) -> None:
+        self._kit = kit
+        self._guard = threading.RLock()
+        self._ends: list[Callable[[], object]] = []
+        self._twin = _static.Twin(self.to_html, self.to_text)
+        super().__init__()
+        self._pulse = Pulse(self._drawn)
+        self._ends.append(self._pulse.close)
+        self.on_msg(self._hear)
+
+    # -- for the views ------------------------------------------------------------------------------
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """The traits as they should be now, by name. Called in a thread, and may wait for the disk."""
+
+    @abstractmethod
+    def to_html(self) -> str:
+        """What it shows now, as HTML without scripts."""
+
+    @abstractmethod
+    def to_text(self) -> str:
+        """What it shows now, as text."""
+
+    def poke(self) -> None:
+        """Have it drawn anew soon; from any thread."""
+        self._pulse.poke()
+
+    def draw(self) -> None:
+        """Bring the traits up to date now; only what has changed is sent."""
+        wanted = self.state()
+        with self._guard:
+            changed = {name: value for name, value in wanted.items() if getattr(self, name) != value}
+            if changed and self.comm is not None:
+                with self.hold_sync():
+                    for name, value in changed.items():
+                        self.set_trait(name, value)
+            elif changed:
+                for name, value in changed.items():
+                    self.set_trait(name, value)
+
+    def follow(self, handle: Handle[_T], then: Callable[[_T], object] | None = None) -> None:
+        """Draw when the work has ended; hand its result to `then`, and show what it raised."""
+
+        def ended(handle: Handle[_T]) -> None:
+            try:
+                error = handle.exception()
+            except BaseException:  # noqa: BLE001  # cancelled: somebody wanted that
+                error = None
+            else:
+                if error is None and then is not None:
+                    then(handle.result())
+            if error is not None:
+                self.show_error(error)
+            self.poke()
+
+        handle.add_done_callback(ended)
+
+    def show_error(self, error: BaseException) -> None:
+        """Put an error into the view's outlet."""
+        ours = isinstance(error, XprimError)
+        if not ours:
+            _log.error("a view's action failed", exc_info=error)
+        text = error.message if isinstance(error, XprimError) else f"{type(error).__name__}: {error}"
+        hint = error.hint if isinstance(error, XprimError) else ""
+        with self._guard:
+            self.error = {"text": told(text), "hint": told(hint or "")}
+
+    def at_end(self, end: Callable[[], object]) -> None:
+        """Have `end` called by `close`."""
+        self._ends.append(end)
+
+    # -- for everybody ------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Take the view away and give everything back; the work it shows goes on. Idempotent."""
+        while self._ends:
+            self._ends.pop()()
+        self._twin.close()
+        super().close()
+
+    def settle(self) -> None:
+        """Have the static form say what the view says now: its work has ended."""
+        self.draw()
+        self._twin.settle()
+
+    def op_dismiss(self) -> None:
+        """The error has been read."""
+        with self._guard:
+            self.error = {}
+
+    def _ipython_display_(self) -> None:
+        self.draw()
+        if static_only():
+            _publish(self._twin.bundle(), raw=True)
+        elif _static.has_twins():
+            self._twin.show()
+            _publish(self._live() | {"text/plain": ""}, raw=True)
+        else:
+            self._twin.show(self._live())
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:  # noqa: ANN401  # as ipywidgets has it
+        return self._twin.bundle() if static_only() else self._live() | self._twin.bundle()
+
+    def _live(self) -> dict[str, Any]:
+        bundle = super()._repr_mimebundle_()
+        data = bundle[0] if isinstance(bundle, tuple) else bundle
+        return {name: value for name, value in (data or {}).items() if not name.startswith("text/")}
+
+    def _drawn(self) -> None:
+        self.draw()
+        self._twin.changed()
+
+    def _hear(self, _: object, content: object, __: object) -> None:
+        """A word from the front end: an operation of ours with plain values, or nothing happens."""
+        if not isinstance(content, dict):
+            return
+        op, given = content.get("op"), {name: value for name, value in content.items() if name != "op"}
+        act = getattr(self, f"op_{op}", None) if isinstance(op, str) else None
+        if act is None:
+            _log.warning("a view was sent an unknown word: %.80r", op)
+            return
+        try:
+            act(**given)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it belongs into the view
+            self.show_error(error)
+        self.poke()
+
+
+def told(text: str) -> str:
+    """A sentence for a view: commands as cells have them, nothing in it that turns or moves text."""
+    return clean(in_notebook(text))
+
+
+def static_only() -> bool:
+    """True where only the static form is wanted: `XPRIM_NB_STATIC=1`, for documentation builds."""
+    return os.environ.get("XPRIM_NB_STATIC", "") not in ("", "0")
+
+
+def new_id() -> str:
+    """A name for something that is on a page."""
+    return uuid4().hex[:12]

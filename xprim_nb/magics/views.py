@@ -1,0 +1,102 @@
+"""Windows on core values, where somebody has hung some: found by entry point, loaded with the first that is shown.
+
+Without them, or in a terminal, every value keeps its text and its HTML.
+
+Source: DESIGN §Top level (`xprim_nb.views`); spec 3 §Magics ("`pull` shows the live panel at once").
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakSet
+
+from IPython.core.interactiveshell import InteractiveShell
+
+if TYPE_CHECKING:
+    from xprim_nb._bridge import Handle
+    from xprim_nb.toolkit import Toolkit
+
+__all__ = ["View", "Views"]
+
+_GROUP = "xprim_nb.views"
+_log = logging.getLogger("xprim_nb")
+
+
+class View(Protocol):
+    """A window: shows itself in the cell that runs, follows what it shows, and can be closed."""
+
+    def _ipython_display_(self) -> None: ...
+    def settle(self) -> None:
+        """Have the static form say what the view says now."""
+
+    def close(self) -> None:
+        """Take it away."""
+
+
+class Views:
+    """The windows of one shell. Owns those it opened, until `close`.
+
+    Args:
+        shell: Where they are shown.
+        kit: Returns the toolkit they look into.
+    """
+
+    def __init__(self, shell: InteractiveShell, kit: Callable[[], Toolkit]) -> None:
+        self._shell, self._kit = shell, kit
+        self._open: WeakSet[Any] = WeakSet()
+        self._told: tuple[int, object] = (-1, None)
+
+    def add(self) -> Callable[[], None]:
+        """Show pulls as windows from now on; the result takes that back and closes what was opened."""
+        assert self._shell.display_formatter is not None, "every shell has one"
+        own = self._shell.display_formatter.ipython_display_formatter
+        own.for_type_by_name("xprim_nb._bridge", "Handle", self._show_handle)
+
+        def take_back() -> None:
+            own.pop("xprim_nb._bridge.Handle", None)
+            self.close()
+
+        return take_back
+
+    def open(self, name: str, *args: object) -> View | None:
+        """A new window; None in a terminal, or where nobody has hung one of that name."""
+        maker = _maker(name) if getattr(self._shell, "kernel", None) is not None else None
+        if maker is None:
+            return None
+        made: View = maker(self._kit(), *args)
+        self._open.add(made)
+        return made
+
+    def show_pull(self, handle: Handle[Any]) -> View | None:
+        """Show a pull at once, and not again as the result of the same cell."""
+        panel = self.open("pull", handle)
+        if panel is not None:
+            panel._ipython_display_()
+            self._told = (self._shell.execution_count, handle)
+        return panel
+
+    def close(self) -> None:
+        """Close every window that was opened here and still is."""
+        for each in list(self._open):
+            each.close()
+
+    def _show_handle(self, handle: Handle[Any]) -> None:
+        if self._told == (self._shell.execution_count, handle):
+            self._told = (-1, None)
+            return
+        if not handle.describe.startswith("pull ") or self.show_pull(handle) is None:
+            raise NotImplementedError  # IPython then asks for its HTML and its text
+
+
+@cache
+def _maker(name: str) -> Callable[..., View] | None:
+    for each in importlib.metadata.entry_points(group=_GROUP):
+        try:
+            return getattr(each.load(), name)  # type: ignore[no-any-return]  # what the group promises
+        except (ImportError, AttributeError):
+            _log.exception("the views of %s cannot be used", each.value)
+    return None
