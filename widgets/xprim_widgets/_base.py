@@ -42,7 +42,7 @@ _publish: Callable[..., object] = display  # IPython's has no types
 _TWIN_S = 2.0
 
 
-class View(anywidget.AnyWidget):
+class View(anywidget.AnyWidget):  # type: ignore[misc]  # published without types
     """A window on a toolkit's state. Lives until `close`; what it shows goes on without it.
 
     Args:
@@ -70,6 +70,8 @@ class View(anywidget.AnyWidget):
         self._pulse = Pulse(self._drawn)
         self._ends.append(self._pulse.close)
         self.on_msg(self._hear)
+        if hasattr(self.comm, "_reply_subshell_for"):
+            self.comm._reply_subshell_for = _as_addressed
 
     # -- for the views ------------------------------------------------------------------------------
 
@@ -188,6 +190,15 @@ class View(anywidget.AnyWidget):
         except Exception as error:  # noqa: BLE001  # whatever it is, it belongs into the view
             self.show_error(error)
         self.poke()
+
+
+def _as_addressed(data: object, subshell_id: str | None) -> str | None:
+    """Hear a word where the front end sent it: our ops may run in any thread.
+
+    ipykernel 7.4 hands it to the subshell that published last instead, which may be busy with a cell, or, after a page
+    was loaded anew, gone: then the word is lost.
+    """
+    return subshell_id
 
 
 def told(text: str) -> str:
