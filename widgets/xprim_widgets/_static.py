@@ -29,11 +29,11 @@ _publish: Callable[..., object] = display  # IPython's has no types
 _SETTLED_S, _AT_LEAST_S = 2.0, 15.0
 
 _CHILD = ".jp-OutputArea-child"
-# The output after a twin holds the live view, or what Lab says in its place.
+_WIDGET = '[data-mime-type="application/vnd.jupyter.widget-view+json"]'
+# The output after a twin holds the live view, or what Lab says in its place; no other output is ever hidden.
 _ONE_OF_TWO = (
     f"{_CHILD}:has(.xprim-twin):has(+ {_CHILD} .xprim-view){{display:none}}"
-    f"{_CHILD}:has(.xprim-twin)+{_CHILD}:has(.jp-RenderedHTMLCommon,.jupyter-widgets,.jp-OutputArea-output:empty)"
-    ":not(:has(.xprim-view)){display:none}"
+    f"{_CHILD}:has(.xprim-twin)+{_CHILD}:has({_WIDGET}):not(:has(.xprim-view)){{display:none}}"
 )
 
 
