@@ -240,3 +240,5 @@ def expect_the_twin_alone(page: Page, picture: Path) -> None:
     page.screenshot(path=picture)
     assert "done" in twin.inner_text()
     assert page.get_by_text("Error displaying widget").locator("visible=true").count() == 0
+    # The cell's own result, which comes after both, is seen as well.
+    page.locator(".xprim-facts").first.wait_for(state="visible")

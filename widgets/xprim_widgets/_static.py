@@ -29,11 +29,12 @@ _publish: Callable[..., object] = display  # IPython's has no types
 _SETTLED_S, _AT_LEAST_S = 2.0, 15.0
 
 _CHILD = ".jp-OutputArea-child"
-_WIDGET = '[data-mime-type="application/vnd.jupyter.widget-view+json"]'
-# The output after a twin holds the live view, or what Lab says in its place; no other output is ever hidden.
+# What Lab puts in place of a view that it does not find, or not yet: a panel with nothing but words in it.
+_WORDS = ".jp-OutputArea-output.lm-Panel:not(:has(*))"
+# The output after a twin holds the live view; no other output is ever hidden.
 _ONE_OF_TWO = (
     f"{_CHILD}:has(.xprim-twin):has(+ {_CHILD} .xprim-view){{display:none}}"
-    f"{_CHILD}:has(.xprim-twin)+{_CHILD}:has({_WIDGET}):not(:has(.xprim-view)){{display:none}}"
+    f"{_CHILD}:has(.xprim-twin)+{_CHILD}:has(>{_WORDS}){{display:none}}"
 )
 
 
