@@ -30,11 +30,11 @@ _SETTLED_S, _AT_LEAST_S = 2.0, 15.0
 
 _CHILD = ".jp-OutputArea-child"
 # What Lab puts in place of a view that it does not find, or not yet: a panel with nothing but words in it.
-_WORDS = ".jp-OutputArea-output.lm-Panel:not(:has(*))"
+_PANEL = ">.jp-OutputArea-output.lm-Panel"
 # The output after a twin holds the live view; no other output is ever hidden.
 _ONE_OF_TWO = (
     f"{_CHILD}:has(.xprim-twin):has(+ {_CHILD} .xprim-view){{display:none}}"
-    f"{_CHILD}:has(.xprim-twin)+{_CHILD}:has(>{_WORDS}){{display:none}}"
+    f"{_CHILD}:has(.xprim-twin)+{_CHILD}:has({_PANEL}):not(:has({_PANEL}>*)){{display:none}}"
 )
 
 
