@@ -195,6 +195,7 @@ class Plans:
         self._kit, self._changed = kit, changed
         self._lock = threading.Lock()
         self._known: dict[str, PullPlan | None] = {}
+        self._looked_at: dict[str, str] = {}
         self._wanted: dict[str, str] = {}
         self._running: dict[str, Handle[PullPlan]] = {}
         self._age = 0
@@ -202,11 +203,8 @@ class Plans:
     def want(self, rows: Sequence[ModelRow]) -> None:
         """These, and no others: what has not been begun of the earlier ones is not wanted any more."""
         with self._lock:
-            self._wanted = {
-                row.manifest_hash: str(row.ref)
-                for row in rows
-                if row.status != "installed" and row.manifest_hash not in self._known
-            }
+            self._looked_at = {row.manifest_hash: str(row.ref) for row in rows if row.status != "installed"}
+            self._wanted = {name: ref for name, ref in self._looked_at.items() if name not in self._known}
         self._go_on()
 
     def note(self, plan: PullPlan) -> None:
@@ -227,12 +225,14 @@ class Plans:
         """What is on this machine has changed: none of it may be true any more."""
         with self._lock:
             self._known.clear()
+            self._wanted = dict(self._looked_at)
             self._age += 1
+        self._go_on()
 
     def close(self) -> None:
         """Stop planning."""
         with self._lock:
-            self._wanted.clear()
+            self._wanted, self._looked_at = {}, {}
             running = list(self._running.values())
         for handle in running:
             handle.cancel()

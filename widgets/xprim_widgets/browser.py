@@ -11,7 +11,6 @@ import psutil
 import traitlets
 
 from xprim_nb._files import free_bytes
-from xprim_nb._text import format_bytes
 from xprim_nb.cache.planning import check_space
 from xprim_nb.cache.values import PullPlan, Removed
 from xprim_nb.errors import XprimError
@@ -324,4 +323,4 @@ class ModelBrowser(View):
     def _removed(self, removed: Removed) -> None:
         kept = f" Files that were changed here were put aside: {removed.kept}" if removed.kept else ""
         with self._guard:
-            self._said = told(f"{removed.ref} is removed; {format_bytes(removed.bytes_freed)} are free.{kept}")
+            self._said = told(f"{removed.ref} is removed.{kept}")

@@ -87,6 +87,7 @@ export function makePanel(model, say, closed) {
     wanted = ref;
     model.send({ op: "card", ref });
     draw(isHere);
+    panel.scrollIntoView?.({ block: "nearest" });
     if (!use) return panel.focus({ preventScroll: true });
     code.focus({ preventScroll: true });
     code.select();

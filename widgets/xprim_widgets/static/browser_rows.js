@@ -33,13 +33,13 @@ export function readCatalogue(columns) {
   const quantisations = words(columns.quantisations);
   const licences = words(columns.licences);
   const refs = names.map((/** @type {string} */ name, /** @type {number} */ at) => `${name} ${versions[at]}`);
+  const aliases = new Map(columns.aliases ?? []);
   const hay = refs.map((/** @type {string} */ ref, /** @type {number} */ at) =>
-    `${ref} ${quantisations[at]} ${licences[at]}`.toLowerCase());
+    `${ref} ${aliases.get(at) ?? ""} ${quantisations[at]} ${licences[at]}`.toLowerCase());
   return {
-    length: refs.length, refs, hay, names, versions, quantisations, licences,
+    length: refs.length, refs, hay, names, versions, aliases, quantisations, licences,
     sizes: columns.sizes ?? [],
     number: new Map(refs.map((/** @type {string} */ ref, /** @type {number} */ at) => [ref, at])),
-    aliases: new Map(columns.aliases ?? []),
     marks: new Uint8Array(refs.length),
     fetches: new Map(),
     free: { disk: Infinity, memory: Infinity },
@@ -129,17 +129,20 @@ export function sort(table, column, down) {
   });
 }
 
+/** Sizes and their units stay on one line. @param {number} bytes */
+const sized = (bytes) => formatBytes(bytes).replace(" ", "\u00a0");
+
 /** @param {any} table @param {number} at */
 export function sizeText(table, at) {
-  const size = table.sizes[at] < 0 ? "not said" : formatBytes(table.sizes[at]);
+  const size = table.sizes[at] < 0 ? "not said" : sized(table.sizes[at]);
   const fetch = table.marks[at] === 1 ? undefined : table.fetches.get(at);
-  return fetch === undefined ? size : `${size}, ${formatBytes(fetch.bytes)} to fetch`;
+  return fetch === undefined ? size : `${size}, ${sized(fetch.bytes)}\u00a0to\u00a0fetch`;
 }
 
 /** @param {any} table @param {number} at */
 export function fitsText(table, at) {
   const short = neededOf(table, at) - table.free.disk;
-  const said = short > 0 ? [`disk: ${formatBytes(short)} short`] : [];
+  const said = short > 0 ? [`disk: ${sized(short)} short`] : [];
   if (table.sizes[at] < 0) return said.join() || "not known";
   if (table.sizes[at] > table.free.memory) said.push("not in memory");
   return said.join(", ") || "yes";

@@ -33,7 +33,7 @@ export function makeChips(facets, changed) {
 export function makeGrid(orderBy) {
   const heads = COLUMNS.map(([key, label]) => ({
     key,
-    head: el("th", { role: "columnheader", scope: "col" }, button(label, () => orderBy(key), { class: "xprim-sort" })),
+    head: el("th", { role: "columnheader", scope: "col", "data-key": key }, button(label, () => orderBy(key), { class: "xprim-sort" })),
   }));
   /** @param {string} words @param {string} kind */
   const unseen = (words, kind) =>
@@ -171,7 +171,9 @@ export function makeRow(ref, acts) {
       if (event.key === "Escape") acts.send({ op: "keep" });
     });
     body.append(question);
-    if (grab) keep.focus();
+    if (!grab) return;
+    keep.focus({ preventScroll: true });
+    question.scrollIntoView?.({ block: "nearest" });
   };
 
   return { body, update, confirm, focus: () => name.focus({ preventScroll: true }) };
