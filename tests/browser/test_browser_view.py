@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
 _VIEW = ".xprim-browser"
 _THEMES = ("JupyterLab Light", "JupyterLab Dark", "JupyterLab Dark High Contrast")
-_HOSTILE = "<img src=x onerror=\"window.hacked=1\"><script>window.hacked=1</script>\x1b[31m\u202egnp.exe"
+_HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>\x1b[31m\u202egnp.exe'
 _README = f"""---
 license: apache-2.0
 ---
@@ -112,7 +112,9 @@ def _run_next(page: Page) -> None:
 
 
 def _row(view: Locator, ref: str) -> Locator:
-    return view.locator("tbody").filter(has=view.page.get_by_role("checkbox", name=f"Select {ref}", exact=True))
+    return view.locator("tbody").filter(
+        has=view.page.get_by_role("checkbox", name=f"Select {ref}", exact=True)
+    )
 
 
 def _button(view: Locator, name: str) -> Locator:
@@ -122,6 +124,7 @@ def _button(view: Locator, name: str) -> Locator:
 def _theme(page: Page, name: str) -> None:
     page.evaluate("name => window.jupyterapp.commands.execute('apputils:change-theme', {theme: name})", name)
     page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=name)
+    page.locator("#jupyterlab-splash").wait_for(state="detached")
 
 
 def test_it_lists_filters_pulls_and_removes(
@@ -145,10 +148,16 @@ def test_it_lists_filters_pulls_and_removes(
     question = view.locator(".xprim-question")
     question.wait_for()
     assert "It frees 312.0 KB" in question.inner_text()
-    assert page.evaluate("() => document.activeElement.getAttribute('aria-label')") == "Keep fast-whisper/tiny fp16"
+    assert (
+        page.evaluate("() => document.activeElement.getAttribute('aria-label')")
+        == "Keep fast-whisper/tiny fp16"
+    )
     page.keyboard.press("Enter")
     question.wait_for(state="detached")
-    assert page.evaluate("() => document.activeElement.getAttribute('aria-label')") == "Remove fast-whisper/tiny fp16"
+    assert (
+        page.evaluate("() => document.activeElement.getAttribute('aria-label')")
+        == "Remove fast-whisper/tiny fp16"
+    )
     page.keyboard.press("Enter")
     _button(view, "Yes, remove fast-whisper/tiny fp16").click()
     _button(view, "Pull fast-whisper/tiny fp16").wait_for()

@@ -103,7 +103,7 @@ class ModelBook:
                 "listed": listing is not None,
                 "confirmed_at": int(self._confirmed_at),
                 "why_stale": listing.why_stale if listing is not None else "",
-                "offline": self._kit.config.offline,
+                "offline": self._kit.config.offline and (listing is None or listing.stale),
             }
 
     @property
@@ -167,11 +167,7 @@ class ModelBook:
 
     def _got_listing(self, listing: RemoteListing) -> None:
         with self._lock:
-            same = self._listing is not None and tuple(self._listing) == tuple(listing)
-            catalogue = self._catalogue
             self._keep(listing)
-            if same:  # an equal list need not be sent again
-                self._catalogue = catalogue
 
     def _keep(self, listing: RemoteListing) -> None:
         self._listing, self._catalogue = listing, None

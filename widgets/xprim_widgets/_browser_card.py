@@ -101,7 +101,9 @@ def _panel(
     readme = _readme(bundle, model, notes)
     if not readme and not notes:
         notes.append(
-            "It has no card." if model is not None else "Its card comes with it; this is what the registry says."
+            "It has no card."
+            if model is not None
+            else "Its card comes with it; this is what the registry says."
         )
     pairs = [
         ("Version", f"{row.ref.version}, another name of {row.alias_of}" if row.alias_of else row.ref.version)

@@ -137,9 +137,7 @@ def rows_of(listing: Iterable[RemoteModel], installed: Iterable[InstalledModel])
         )
     for mine in here.values():
         quantisation = mine.ref.version if _FORMAT.fullmatch(mine.ref.version) else ""
-        rows.append(
-            ModelRow(mine.ref, mine.total_size, mine.manifest_hash, mine.manifest_hash, quantisation)
-        )
+        rows.append(ModelRow(mine.ref, mine.total_size, mine.manifest_hash, mine.manifest_hash, quantisation))
     return sorted(rows, key=lambda row: row.ref)
 
 
@@ -150,8 +148,8 @@ def frame_of(
 
     Columns: `ref, group, model, version` string · `size_bytes` Int64 (NA where the registry does not say) ·
     `bytes_to_fetch` Int64 (NA where no pull was planned) · `quantisation, licence, alias_of` string (NA where not
-    known) · `status` string (`available`, `installed`, `update_available`) · `fits_disk, fits_memory` bool ·
-    `manifest_hash` string.
+    known) · `status` string (`available`, `installed`, `update_available`) · `fits_disk, fits_memory` bool (False
+    where the size is not known) · `manifest_hash` string.
 
     Args:
         rows: The rows.
@@ -183,8 +181,8 @@ def frame_of(
                 row.licence or None,
                 row.alias_of or None,
                 row.status,
-                row.status == "installed" or (row.size_bytes or 0) <= disk_free,
-                (row.size_bytes or 0) <= memory_free,
+                row.status == "installed" or _holds(disk_free, row.size_bytes),
+                _holds(memory_free, row.size_bytes),
                 row.manifest_hash,
             )
             for row in rows
@@ -212,6 +210,10 @@ def removal_text(ref: ModelRef, inodes: Iterable[Inode], needed_by: Sequence[Mod
         more = f" and {len(needed_by) - 3} more" if len(needed_by) > 3 else ""
         said.append(f"But it is needed by {names}{more}.")
     return " ".join(said)
+
+
+def _holds(free: int, size_bytes: int | None) -> bool:
+    return size_bytes is not None and size_bytes <= free
 
 
 def _coded(words: Iterable[str]) -> dict[str, Any]:

@@ -29,7 +29,8 @@ def registry_line(registry: Mapping[str, Any], now: float | None = None) -> str:
     age = max(0.0, (time.time() if now is None else now) - registry["confirmed_at"])
     old = "new" if age < 60 else f"{format_seconds(60 * (age // 60)).removesuffix(' 0 s')} old"
     offline = "; offline" if registry["offline"] else ""
-    why = f"; {registry['why_stale']}" if registry["why_stale"] and not registry["offline"] else ""
+    silent = registry["offline"] or registry["asking"] or not registry["why_stale"]
+    why = "" if silent else f"; {registry['why_stale']}"
     return f"The registry's list is {old}{offline}{why}"
 
 
@@ -48,9 +49,12 @@ def twin_html(rows: Sequence[ModelRow], line: str, card: Mapping[str, Any]) -> s
 def twin_text(rows: Sequence[ModelRow], line: str) -> str:
     """The same as text."""
     lines = [_HEADERS, *(_cells(row) for row in rows[:_MOST_ROWS])] if rows else []
-    widths = [max(len(each[column]) for each in lines) + 2 for column in range(len(_HEADERS))] if lines else []
+    widths = (
+        [max(len(each[column]) for each in lines) + 2 for column in range(len(_HEADERS))] if lines else []
+    )
     shown = [
-        "".join(cell.ljust(width) for cell, width in zip(each, widths, strict=True)).rstrip() for each in lines
+        "".join(cell.ljust(width) for cell, width in zip(each, widths, strict=True)).rstrip()
+        for each in lines
     ]
     return "\n".join(each for each in (*shown, _more(rows), line) if each)
 

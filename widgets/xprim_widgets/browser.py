@@ -72,7 +72,9 @@ class ModelBrowser(View):
     card = traitlets.Dict(
         help="The panel: {ref, installed, pairs, tree, note}, `loading` while it is read; empty when closed."
     ).tag(sync=True)
-    confirm = traitlets.Dict(help="A removal that waits for a yes: {ref, text}; empty otherwise.").tag(sync=True)
+    confirm = traitlets.Dict(help="A removal that waits for a yes: {ref, text}; empty otherwise.").tag(
+        sync=True
+    )
     picked = traitlets.Dict(help="What is ticked: {refs, turn}; `turn` is the front end's own count.").tag(
         sync=True
     )
@@ -139,7 +141,7 @@ class ModelBrowser(View):
 
     def op_look(self, refs: object = ()) -> None:
         """These rows are on screen: what would their pulls fetch?"""
-        listed = [str(each) for each in refs][:_MOST_LOOKED_AT] if isinstance(refs, list) else []
+        listed = [str(each) for each in refs[:_MOST_LOOKED_AT]] if isinstance(refs, list) else []
         self._looked_at = listed
         rows = [row for each in listed if (row := self._book.row(each)) is not None]
         self._book.plans.want(rows)
@@ -201,7 +203,7 @@ class ModelBrowser(View):
     def op_select(self, refs: object = (), turn: object = 0) -> None:
         """What is ticked now, all of it."""
         number = self._book.catalogue().number
-        listed = [each for each in refs if each in number] if isinstance(refs, list) else []
+        listed = [str(each) for each in refs if str(each) in number] if isinstance(refs, list) else []
         with self._guard:
             self._ticks = {"refs": listed, "turn": turn if isinstance(turn, int) else 0}
 

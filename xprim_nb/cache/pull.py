@@ -70,9 +70,7 @@ class Puller:
         self.offers = Offers(layout, store, client)
         self._installer = Installer(layout, store, index)
 
-    async def plan(
-        self, ref: ModelRef, *, force: bool = False, manifest_hash: str | None = None
-    ) -> PullPlan:
+    async def plan(self, ref: ModelRef, *, force: bool = False, manifest_hash: str | None = None) -> PullPlan:
         """What `pull` would do now. Writes nothing but the cached index and manifest.
 
         Args:

@@ -168,6 +168,6 @@ export function registryText(registry, now) {
   const old = minutes < 1 ? "new"
     : minutes < 60 ? `${minutes} min old`
     : minutes < 2880 ? `${Math.floor(minutes / 60)} h old` : `${Math.floor(minutes / 1440)} days old`;
-  const why = registry.offline ? "; offline" : registry.why_stale ? `; ${registry.why_stale}` : "";
+  const why = registry.offline ? "; offline" : registry.why_stale && !registry.asking ? `; ${registry.why_stale}` : "";
   return `The registry's list is ${old}${why}${registry.asking ? "; asking again…" : ""}`;
 }
