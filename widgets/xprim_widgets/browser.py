@@ -5,6 +5,7 @@ Source: spec 3 §Views (ModelBrowser).
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -21,7 +22,7 @@ from xprim_widgets._browser_book import ModelBook
 from xprim_widgets._browser_card import read_card, weigh
 from xprim_widgets._browser_rows import ModelRow, frame_of
 from xprim_widgets._browser_twin import registry_line, twin_html, twin_text
-from xprim_widgets._pull_rows import row_of
+from xprim_widgets._browser_work import fetches_of, works_of
 from xprim_widgets._pullbook import book_of
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class ModelBrowser(View):
     def to_frame(self) -> pd.DataFrame:
         """Every row, whatever is filtered; see `_browser_rows.frame_of` for the columns."""
         self._book.ready(_WHOLE_LIST_S)
-        free = self._free()
+        free = _free(self._kit.config.base_dir)
         rows = self._book.catalogue().rows
         return frame_of(rows, self._book.plans.to_fetch(), free["disk"], free["memory"])
 
@@ -113,16 +114,17 @@ class ModelBrowser(View):
 
     def state(self) -> dict[str, Any]:
         """See `View.state`."""
-        catalogue, pulls = self._book.catalogue(), self._pulls()
+        catalogue = self._book.catalogue()
+        pulls = works_of(self._pull_book.seen(), dict(self._busy), catalogue, settling=self._book.settling)
         self._keep_card()
         self._pulse.keep(any(each["state"] in ("running", "stalled") for each in pulls))
         with self._guard:
             return {
                 "catalogue": catalogue.columns,
                 "marks": catalogue.marks,
-                "fetches": self._fetches(),
+                "fetches": fetches_of(catalogue, self._looked_at, self._book.plans.known),
                 "pulls": pulls,
-                "free": self._free(),
+                "free": _free(self._kit.config.base_dir),
                 "registry": {
                     **(found := self._book.registry()),
                     "why_stale": told(found["why_stale"])[:500],
@@ -242,47 +244,6 @@ class ModelBrowser(View):
             raise XprimError(f"{wanted} is not in this list any more.", subject=wanted)
         return row
 
-    def _free(self) -> dict[str, int]:
-        disk, memory = free_bytes(self._kit.config.base_dir), psutil.virtual_memory().available
-        return {
-            "disk": disk // _DISK_STEP * _DISK_STEP,
-            "memory": memory // _MEMORY_STEP * _MEMORY_STEP,
-        }
-
-    def _fetches(self) -> list[list[int]]:
-        catalogue, found = self._book.catalogue(), []
-        for each in self._looked_at:
-            at = catalogue.number.get(each)
-            plan = None if at is None else self._book.plans.known(catalogue.rows[at].manifest_hash)
-            if at is not None and plan is not None:
-                found.append([at, plan.bytes_network, plan.disk_needed])
-        return found
-
-    def _pulls(self) -> list[dict[str, Any]]:
-        """What is worked on, and pulls that stopped on the way; those that have ended well are marks."""
-        shown = {}
-        for seen in self._pull_book.seen():
-            row = row_of(seen)
-            if row.state in ("cancelled", "done") and not (row.state == "done" and self._book.settling):
-                continue
-            if self._is_done_elsewhere(seen.ref, running=seen.running):
-                continue
-            shown[seen.ref] = {
-                "ref": seen.ref,
-                "state": row.state,
-                "percent": row.percent,
-                "line": told(row.line)[:500],
-                "hint": told(row.hint)[:500],
-            }
-        for ref, doing in dict(self._busy).items():
-            shown[ref] = {"ref": ref, "state": doing, "percent": 0, "line": doing, "hint": ""}
-        return list(shown.values())
-
-    def _is_done_elsewhere(self, ref: str, *, running: bool) -> bool:
-        """A pull that stopped or failed, of a version that is installed and current all the same."""
-        row = self._book.row(ref)
-        return not running and row is not None and row.status == "installed"
-
     def _read_card(self, row: ModelRow) -> None:
         name = str(row.ref)
 
@@ -326,3 +287,8 @@ class ModelBrowser(View):
         kept = f" Files that were changed here were put aside: {removed.kept}" if removed.kept else ""
         with self._guard:
             self._said = told(f"{removed.ref} is removed.{kept}")
+
+
+def _free(base: Path) -> dict[str, int]:
+    disk, memory = free_bytes(base), psutil.virtual_memory().available
+    return {"disk": disk // _DISK_STEP * _DISK_STEP, "memory": memory // _MEMORY_STEP * _MEMORY_STEP}
