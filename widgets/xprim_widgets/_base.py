@@ -139,6 +139,8 @@ class View(anywidget.AnyWidget):  # type: ignore[misc]  # published without type
 
     def close(self) -> None:
         """Take the view away and give everything back; the work it shows goes on. Idempotent."""
+        if "_ends" not in vars(self):  # it was never made: an argument was wrong
+            return
         while self._ends:
             self._ends.pop()()
         self._twin.close()
