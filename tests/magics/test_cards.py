@@ -11,7 +11,7 @@ from xprim_nb.errors import NotInstalledError, OfflineError, XprimError
 from xprim_nb.magics import cards
 from xprim_nb.registry.sources import SourceError
 
-from .conftest import Kernel
+from .kernels import Kernel
 
 
 def test_card_says_what_where_and_what_to_do() -> None:

@@ -14,7 +14,8 @@ from xprim_nb.magics.completion import Completer
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 from xprim_nb.testing.registries import MadeRegistry
 
-from .conftest import Kernel, value_of
+from .conftest import value_of
+from .kernels import Kernel
 
 if TYPE_CHECKING:
     from xprim_nb.toolkit import Toolkit

@@ -15,7 +15,8 @@ from xprim_nb.magics import load, unload
 from xprim_nb.refs import ModelRef
 from xprim_nb.testing.registries import MadeRegistry
 
-from .conftest import Kernel, value_of
+from .conftest import value_of
+from .kernels import Kernel
 
 
 def _traces(shell: InteractiveShell) -> dict[str, object]:
