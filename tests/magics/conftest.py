@@ -13,10 +13,11 @@ from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 from traitlets.config import Config as TraitletsConfig
 
 from xprim_nb.magics import unload
+from xprim_nb.testing.faulty_registry import FaultyRegistry
+from xprim_nb.testing.gates import Hold
 from xprim_nb.testing.registries import MadeRegistry, make_registry, random_bytes
 
 from .kernels import ROOT, Kernel
-
 
 
 @pytest.fixture
@@ -98,3 +99,19 @@ def kernel(any_kernel: Kernel, registry: MadeRegistry, data_dir: Path) -> Iterat
     assert (loaded.reply["status"], loaded.outputs) == ("ok", [])
     yield any_kernel
     any_kernel.run("%unload_ext xprim_nb\n%reset -f")
+
+
+@pytest.fixture
+def server(registry: MadeRegistry, kernel: Kernel) -> Iterator[FaultyRegistry]:
+    """The registry over HTTP, known to the kernel; one chunk at a time."""
+    with FaultyRegistry(registry.root) as running:
+        configured = kernel.run(f"config = %xprim config registry_url={running.url} concurrency=1")
+        assert configured.reply["status"] == "ok"
+        yield running
+
+
+@pytest.fixture
+def gate(server: FaultyRegistry) -> Iterator[Hold]:
+    """Whoever asks for a fifth of the ten chunks of demo/big waits."""
+    with server.hold(on=lambda request: request.kind == "chunk" and server.count("chunk") > 4) as gate:
+        yield gate

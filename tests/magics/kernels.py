@@ -178,7 +178,9 @@ class Kernel:
             case "comm_open" if "_anywidget_id" in content["data"].get("state", {}):
                 panel = self.panels[content["comm_id"]] = Panel({})
                 panel.take(content["data"]["state"])
-            case "comm_msg" if content["comm_id"] in self.panels and content["data"].get("method") == "update":
+            case "comm_msg" if (
+                content["comm_id"] in self.panels and content["data"].get("method") == "update"
+            ):
                 panel = self.panels[content["comm_id"]]
                 panel.updates.append(time.monotonic())
                 panel.take(content["data"]["state"])
@@ -209,4 +211,4 @@ class Kernel:
 
 
 def _is_end(message: Mapping[str, Any]) -> bool:
-    return message["msg_type"] == "status" and message["content"]["execution_state"] == "idle"
+    return bool(message["msg_type"] == "status" and message["content"]["execution_state"] == "idle")

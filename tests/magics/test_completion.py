@@ -46,7 +46,9 @@ def test_commands_and_options(shell: InteractiveShell) -> None:
         "config",
         "help",
     }
-    assert _offered(shell, "%xprim pu") == {"pull": "command"}
+    assert _offered(shell, "%xprim pu") == {"pull": "command", "pulls": "command"}
+    assert _offered(shell, "%xprim doc") == {"doctor": "command"}
+    assert _offered(shell, "%xprim help bro") == {"browse": "command"}
     assert _offered(shell, "%xprim pull --w") == {"--wait": "option"}
     assert _offered(shell, "%xprim pull demo/big --dry") == {"--dry-run": "option"}
     assert _offered(shell, "%xprim help upd") == {"update": "command"}

@@ -28,6 +28,7 @@ def _traces(shell: InteractiveShell) -> dict[str, object]:
         "matchers": list(shell.Completer.custom_matchers),
         "errors": shell.custom_exceptions,
         "handler": shell.CustomTB,
+        "events": {name: list(heard) for name, heard in shell.events.callbacks.items()},
         "log": list(logging.getLogger("xprim_nb").handlers),
         "faces": {
             name: {str(each) for each in (*formatter.type_printers, *formatter.deferred_printers)}
