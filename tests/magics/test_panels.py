@@ -70,3 +70,77 @@ def test_unknown_words_change_nothing(kernel: Kernel, gate: Hold) -> None:
     kernel.until(lambda: not panel.state["error"])
     gate.release()
     kernel.until(lambda: _state(panel) == "done")
+
+
+def test_pulls_opens_the_panel_of_every_pull(kernel: Kernel, gate: Hold) -> None:
+    """`%xprim pulls` is a window with a row for each pull, those to come too; the cell returns it and shows it once."""
+    kernel.run(f"h = %xprim pull {_REF}")
+    outcome = kernel.run("%xprim pulls")
+    panel = kernel.panel(outcome)
+    assert [row["ref"] for row in panel.state["rows"]] == [_REF]
+    assert outcome.of("execute_result") == []
+    assert kernel.run("print(type(_).__name__)").text() == "PullPanel\n"
+    quiet = kernel.run("v = %xprim pulls")
+    assert quiet.of("display_data") == []
+    assert kernel.panel(kernel.run("v")).state["rows"] == panel.state["rows"]
+    gate.release()
+    kernel.run("h.result(20)\nother = %xprim pull other/base v1 --wait")
+    kernel.until(lambda: [row["state"] for row in panel.state["rows"]] == ["done", "done"])
+
+
+def test_browse_shows_one_thing(kernel: Kernel) -> None:
+    """`%xprim browse` shows a window, or the table of models where nobody has hung one; once, either way."""
+    outcome = kernel.run("%xprim browse")
+    assert outcome.reply["status"] == "ok"
+    assert len(outcome.of("display_data")) + len(outcome.of("execute_result")) == 1
+    assert "demo/big" in str(outcome.outputs) + str(kernel.panels)
+
+
+def test_closed_panel_can_be_shown_again_as_text(kernel: Kernel, server: FaultyRegistry) -> None:
+    """A panel that was closed shows its static form: the last state, without a front end part."""
+    kernel.run("pulled = %xprim pull other/base v1 --wait\nv = %xprim pulls\nv.close()")
+    (shown,) = kernel.run("v").of("display_data")
+    assert set(shown["data"]) == {"text/html", "text/plain"}
+    assert "pull other/base v1: installed" in shown["data"]["text/plain"]
+
+
+_TRACES = """
+import comm, ipywidgets, logging, threading
+from IPython import get_ipython
+from ipywidgets.widgets.widget import _instances
+def traces():
+    shell = get_ipython()
+    return {
+        "magics": sorted(shell.magics_manager.magics["line"]),
+        "matchers": len(shell.Completer.custom_matchers),
+        "errors": shell.custom_exceptions,
+        "handler": shell.CustomTB,
+        "events": {name: len(heard) for name, heard in shell.events.callbacks.items()},
+        "log": len(logging.getLogger("xprim_nb").handlers),
+        "faces": {name: sorted(map(str, (*each.type_printers, *each.deferred_printers)))
+                  for name, each in shell.display_formatter.formatters.items()},
+        "own": sorted(map(str, shell.display_formatter.ipython_display_formatter.type_printers)),
+        "comms": len(comm.get_comm_manager().comms),
+        "widgets": len(_instances),
+    }
+def names():
+    # The loop belongs to the process: toolkits that a user has made run there too.
+    return sorted({each.name for each in threading.enumerate()} - {"xprim-loop"}
+                  - {f"asyncio_{number}" for number in range(64)})
+"""
+
+
+def test_unloading_closes_and_removes_everything(kernel: Kernel, gate: Hold) -> None:
+    """After `%unload_ext` the shell is as it was: windows closed, formatters, matchers, handlers and threads gone."""
+    kernel.run(f"%unload_ext xprim_nb\n{_TRACES}\nbefore, threads = traces(), names()")
+    kernel.run("%load_ext xprim_nb")
+    opened = [kernel.panel(kernel.run(code)) for code in (f"%xprim pull {_REF}", "%xprim pulls")]
+    kernel.run("d = %xprim doctor\n%xprim path demo/nothing v1")
+    assert kernel.run("%unload_ext xprim_nb\nh = _ = None").reply["status"] == "ok"
+    kernel.until(lambda: all(each.closed for each in opened))
+    gate.release()
+    told = kernel.run(
+        "print([(name, seen, before[name]) for name, seen in traces().items() if seen != before[name]])"
+    )
+    assert told.text() == "[]\n"
+    kernel.until(lambda: kernel.run("print(set(names()) - set(threads))").text() == "set()\n")
