@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 
+from xprim_nb.testing.faulty_registry import FaultyRegistry
 from xprim_nb.testing.gates import Hold
 
 from .kernels import Kernel, Panel

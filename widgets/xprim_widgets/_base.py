@@ -64,6 +64,7 @@ class View(anywidget.AnyWidget):
         self._kit = kit
         self._guard = threading.RLock()
         self._ends: list[Callable[[], object]] = []
+        self._closed = False
         self._twin = _static.Twin(self.to_html, self.to_text)
         super().__init__()
         self._pulse = Pulse(self._drawn)
@@ -136,6 +137,10 @@ class View(anywidget.AnyWidget):
 
     def close(self) -> None:
         """Take the view away and give everything back; the work it shows goes on. Idempotent."""
+        with self._guard:
+            closed, self._closed = self._closed, True
+        if closed:
+            return
         while self._ends:
             self._ends.pop()()
         self._twin.close()
@@ -144,6 +149,12 @@ class View(anywidget.AnyWidget):
         super().close()
         if layout is not None:
             layout.close()
+
+    def __del__(self) -> None:
+        """Do nothing: the collector comes at any moment, also while its thread holds a lock that closing needs.
+
+        It never comes to a view that is open: its comm holds it.
+        """
 
     def settle(self) -> None:
         """Have the static form say what the view says now: its work has ended."""
@@ -172,7 +183,7 @@ class View(anywidget.AnyWidget):
         self.draw()
         if _static.static_only():
             self._twin.show(alone=True)
-        elif self.comm is None:  # it was closed
+        elif self._closed:
             _publish(self._twin.bundle(), raw=True)
         elif _static.has_twins():
             self._twin.show()
