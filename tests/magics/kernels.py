@@ -129,12 +129,25 @@ class Kernel:
         (only,) = outcome.shown
         return self.panels[only]
 
-    def send(self, panel: Panel, op: str, **values: object) -> None:
+    def new_subshell(self) -> str:
+        """A subshell, as JupyterLab asks for one for each window; the result names it."""
+        session = self.client.session
+        asked = session.msg("create_subshell_request")
+        self.client.control_channel.send(asked)
+        while True:
+            message = self.client.get_control_msg(timeout=DEADLINE_S)
+            if message["parent_header"].get("msg_id") == asked["header"]["msg_id"]:
+                return str(message["content"]["subshell_id"])
+
+    def send(self, panel: Panel, op: str, *, subshell: str = "", **values: object) -> None:
         """Press a button of a window: a word to the kernel, as the front end sends it."""
         (comm_id,) = [name for name, each in self.panels.items() if each is panel]
         said = {"method": "custom", "content": {"op": op, **values}}
         session = self.client.session
-        self.client.shell_channel.send(session.msg("comm_msg", {"comm_id": comm_id, "data": said}))
+        message = session.msg("comm_msg", {"comm_id": comm_id, "data": said})
+        if subshell:
+            message["header"]["subshell_id"] = subshell
+        self.client.shell_channel.send(message)
 
     def until(self, holds: Callable[[], bool], timeout_s: float = DEADLINE_S) -> float:
         """Read what the kernel publishes until something holds; the result is how many seconds that took.

@@ -179,3 +179,27 @@ def test_words_while_a_cell_awaits(generation: tuple[str, Kernel], kernel: Kerne
         kernel.until(lambda: _state(panel) == "paused", _AT_ONCE_S)
         assert kernel.finish(cell).reply["status"] == "error"
     kernel.run("print('alive')")
+
+
+def test_words_on_a_subshell(generation: tuple[str, Kernel], kernel: Kernel, gate: Hold) -> None:
+    """As JupyterLab sends them: 7.3 hears a button while a cell blocks, in a thread of its own; 7.4 after it.
+
+    Either way it is heard once, and the pull pauses.
+    """
+    name, _ = generation
+    if name == "6.31":
+        pytest.skip("6.x has no subshells")
+    panel = kernel.panel(kernel.run(f"h = %xprim pull {_REF}"))
+    gate.wait_reached()
+    subshell = kernel.new_subshell()
+    with socket.create_server(("127.0.0.1", 0)) as signal:
+        cell = kernel.start(f"import socket\nprint(socket.create_connection({signal.getsockname()}).recv(1))")
+        connection, _ = signal.accept()
+        with connection:
+            kernel.send(panel, "pause", subshell=subshell, ref=_REF)
+            if name == "7.3":
+                kernel.until(lambda: _state(panel) == "paused", _AT_ONCE_S)
+            connection.sendall(b"x")
+            assert kernel.finish(cell).text() == "b'x'\n"
+    kernel.until(lambda: _state(panel) == "paused", _AT_ONCE_S)
+    assert panel.state["error"] == {}
