@@ -107,6 +107,8 @@ class Extension:
             %xprim repair | refresh | rollback REF       mend, renew, take back
             %xprim cleanup | free SIZE | pin | why PATH  room on the disk
             %xprim archive | restore | adopt | maintain
+            %xprim browse | pulls                        windows: every model, every pull
+            %xprim doctor                                what works here, what does not, what to do
             %xprim config [KEY=VALUE …]                  registry_url, data_dir, offline, …
             %xprim help [COMMAND]
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from xprim_nb._bridge import Handle
     from xprim_nb.toolkit import Toolkit
 
-__all__ = ["View", "Views"]
+__all__ = ["View", "Views", "maker_of"]
 
 _GROUP = "xprim_nb.views"
 _log = logging.getLogger("xprim_nb")
@@ -30,6 +30,9 @@ class View(Protocol):
     """A window: shows itself in the cell that runs, follows what it shows, and can be closed."""
 
     def _ipython_display_(self) -> None: ...
+    def cell_ended(self) -> None:
+        """A cell has ended, whichever."""
+
     def settle(self) -> None:
         """Have the static form say what the view says now."""
 
@@ -55,8 +58,11 @@ class Views:
         assert self._shell.display_formatter is not None, "every shell has one"
         own = self._shell.display_formatter.ipython_display_formatter
         own.for_type_by_name("xprim_nb._bridge", "Handle", self._show_handle)
+        events: Any = self._shell.events
+        events.register("post_run_cell", self._cell_ended)
 
         def take_back() -> None:
+            events.unregister("post_run_cell", self._cell_ended)
             own.pop("xprim_nb._bridge.Handle", None)
             self.close()
 
@@ -64,7 +70,7 @@ class Views:
 
     def open(self, name: str, *args: object) -> View | None:
         """A new window; None in a terminal, or where nobody has hung one of that name."""
-        maker = _maker(name) if getattr(self._shell, "kernel", None) is not None else None
+        maker = maker_of(name) if getattr(self._shell, "kernel", None) is not None else None
         if maker is None:
             return None
         made: View = maker(self._kit(), *args)
@@ -84,6 +90,10 @@ class Views:
         for each in list(self._open):
             each.close()
 
+    def _cell_ended(self, _: object) -> None:
+        for each in list(self._open):
+            each.cell_ended()
+
     def _show_handle(self, handle: Handle[Any]) -> None:
         if self._told == (self._shell.execution_count, handle):
             self._told = (-1, None)
@@ -93,7 +103,8 @@ class Views:
 
 
 @cache
-def _maker(name: str) -> Callable[..., View] | None:
+def maker_of(name: str) -> Callable[..., View] | None:
+    """What makes the windows of a name; None where nobody has hung one, or it cannot be loaded."""
     for each in importlib.metadata.entry_points(group=_GROUP):
         try:
             return getattr(each.load(), name)  # type: ignore[no-any-return]  # what the group promises
