@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from xprim_widgets.browser import ModelBrowser
 
 from xprim_nb.config import Config
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 from xprim_nb.testing.registries import MadeRegistry, make_registry, random_bytes
 from xprim_nb.toolkit import Toolkit, connect
+from xprim_widgets.browser import ModelBrowser
 
 from .browsing import until
 

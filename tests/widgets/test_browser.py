@@ -8,10 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from xprim_widgets import browser
-from xprim_widgets._browser_rows import rows_of
-from xprim_widgets.browser import ModelBrowser
-from xprim_widgets.views import browser as open_browser
 
 from xprim_nb._bridge import home_loop
 from xprim_nb.config import Config
@@ -20,6 +16,10 @@ from xprim_nb.testing.faults import Status
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 from xprim_nb.testing.registries import MadeRegistry, make_registry, random_bytes
 from xprim_nb.toolkit import Toolkit, connect
+from xprim_widgets import browser
+from xprim_widgets._browser_rows import rows_of
+from xprim_widgets.browser import ModelBrowser
+from xprim_widgets.views import browser as open_browser
 
 from .browsing import at, has, pull, say, until
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from xprim_widgets.browser import ModelBrowser
-
 from xprim_nb.testing.faults import Status
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 from xprim_nb.toolkit import Toolkit
+from xprim_widgets.browser import ModelBrowser
 
 from .browsing import pull, say, until
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from xprim_widgets._browser_rows import Catalogue, frame_of, removal_text, rows_of, word
 
 from xprim_nb._hashing import Digest
 from xprim_nb.cache.upkeep.values import Inode
 from xprim_nb.cache.values import InstalledModel
 from xprim_nb.refs import ModelRef
 from xprim_nb.registry.index import RemoteModel
+from xprim_widgets._browser_rows import Catalogue, frame_of, removal_text, rows_of, word
 
 _HOSTILE = "<b onclick='x'>\x1b[31m\u202egnp" + "A" * 10_000
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from xprim_widgets._assets import STATIC
 from xprim_widgets.card import MAX_NODES, Tree, card_html, card_tree
 

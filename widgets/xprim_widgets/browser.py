@@ -17,13 +17,14 @@ from xprim_nb.cache.values import PullPlan, Removed
 from xprim_nb.errors import XprimError
 from xprim_nb.refs import ModelRef
 from xprim_nb.toolkit import Toolkit
-from xprim_widgets._base import View, static_only, told
+from xprim_widgets._base import View, told
 from xprim_widgets._browser_book import ModelBook
 from xprim_widgets._browser_card import read_card, weigh
 from xprim_widgets._browser_rows import ModelRow, frame_of
 from xprim_widgets._browser_twin import registry_line, twin_html, twin_text
 from xprim_widgets._browser_work import fetches_of, works_of
 from xprim_widgets._pullbook import book_of
+from xprim_widgets._static import static_only
 
 if TYPE_CHECKING:
     import pandas as pd
