@@ -14,6 +14,7 @@ from xprim_nb.testing.faults import Drip
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 from xprim_nb.testing.registries import MadeRegistry, make_registry, random_bytes
 
+from .axe import violations
 from .harness import Lab, Notebook
 
 if TYPE_CHECKING:
@@ -242,3 +243,49 @@ def expect_the_twin_alone(page: Page, picture: Path) -> None:
     assert page.get_by_text("Error displaying widget").locator("visible=true").count() == 0
     # The cell's own result, which comes after both, is seen as well.
     page.locator(".xprim-facts").first.wait_for(state="visible")
+
+
+def test_it_is_readable_in_every_theme_and_by_keyboard(
+    lab: Lab, page: Page, server: FaultyRegistry, tmp_path: Path, artefacts: Path
+) -> None:
+    """axe-core finds nothing in three themes; a narrow page folds it; a pull is paused and resumed without a mouse."""
+    server.inject(Drip(5_000), on="chunk", times=None)
+    name = cells(
+        lab,
+        "themes.ipynb",
+        server,
+        tmp_path / "models",
+        f"%xprim pull demo/small v1 --wait\nh = %xprim pull {REF}",
+        "gone = %xprim pull demo/none v1\ntry:\n    gone.result()\nexcept Exception:\n    pass",
+        "%xprim pulls",
+    )
+    notebook = Notebook.open(lab, page, name)
+    notebook.run_all()
+    assert notebook.errors() == []
+    every = page.locator(".xprim-pulls").last
+    every.locator(".xprim-row[data-state='failed']").wait_for()
+    every.locator("summary").nth(1).click()
+    for theme in ("JupyterLab Light", "JupyterLab Dark", "JupyterLab Dark High Contrast"):
+        page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", theme)
+        page.wait_for_function("theme => document.body.dataset.jpThemeName === theme", arg=theme)
+        every.scroll_into_view_if_needed()
+        every.screenshot(path=artefacts / f"60_pulls_{theme.split()[-1].lower()}.png")
+        assert violations(page, ".xprim-pulls") == []
+    page.evaluate(
+        "() => window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Light'})"
+    )
+    pause = every.get_by_role("button", name=f"Pause {REF}")
+    pause.focus()
+    page.keyboard.press("Enter")
+    every.locator(".xprim-row[data-state='paused']").first.wait_for()
+    # The focus is on what took the button's place.
+    page.wait_for_function("() => document.activeElement?.textContent === 'Resume'")
+    page.keyboard.press("Space")
+    every.locator(".xprim-row[data-state='running']").first.wait_for()
+    page.set_viewport_size({"width": 560, "height": 900})
+    page.evaluate(
+        "() => document.querySelectorAll('.xprim-pulls').forEach(each => { each.style.width = '420px'; })"
+    )
+    every.screenshot(path=artefacts / "60_pulls_narrow.png")
+    assert every.evaluate("view => view.scrollWidth <= view.clientWidth"), "nothing sticks out"
+    assert violations(page, ".xprim-pulls") == []
