@@ -107,7 +107,7 @@ class Diagnosis:
         cell = "text-align:left;vertical-align:top;white-space:pre-wrap;overflow-wrap:anywhere"
         rows = "".join(
             f'<tr><th scope="row" style="{cell}">{_escaped(each.subject)}</th>'
-            f'<td style="{cell};border-left:4px solid {_COLOURS[each.verdict]};white-space:nowrap">'
+            f'<td style="{cell};border-left:4px solid {_COLOURS[each.verdict]};padding:0 .8em;white-space:nowrap">'
             f"{_MARKS[each.verdict]} {each.verdict}</td>"
             f'<td style="{cell}">{_escaped(each.text)}'
             + (f"<div><strong>{_escaped(each.advice)}</strong></div>" if each.advice else "")
