@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -179,7 +179,7 @@ def test_filtering_works_while_the_kernel_is_busy(
     assert view.locator('th[aria-sort="descending"]').inner_text().startswith("Version")
     assert _names(view)[0] == "Select demo/tiny-llama v2"
     search.fill("")
-    view.get_by_role("button", name="installed").click()
+    view.locator(".xprim-chip", has_text="installed").click()
     assert view.locator("tbody").count() == 0
     assert "No model matches" in view.inner_text()
     page.evaluate("() => window.jupyterapp.commands.execute('notebook:interrupt-kernel')")
@@ -289,16 +289,24 @@ def test_ten_thousand_rows(lab: Lab, page: Page, tmp_path: Path, artefacts: Path
         models.setdefault(f"model-{number // 40:03d}", {})[("fp16", "q4_k_m")[number % 2]] = entry
     (root / "models.json").write_text(json.dumps(index))
     _, view = _open(lab, page, str(root), tmp_path / "models")
-    took = view.evaluate(_TYPE_AND_MEASURE, "group-07 model-12 fp q4 x")
-    sorting = view.evaluate(_SORT_AND_MEASURE)
-    figures = {"keystroke_ms": took, "sort_ms": sorting}
+    took = _best_of_three(lambda: view.evaluate(_TYPE_AND_MEASURE, "group-07 model-12 q4 x"))
+    view.get_by_role("searchbox").fill("")
+    sorting = _best_of_three(lambda: view.evaluate(_SORT_AND_MEASURE))
+    scrolling = _best_of_three(lambda: view.evaluate(_SCROLL_AND_MEASURE))
+    figures = {"keystroke_ms": took, "sort_ms": sorting, "scroll_and_page_ms": scrolling}
     (artefacts / "browser_speed.json").write_text(json.dumps(figures))
     assert max(took) < 100
-    assert max(sorting) < 300
+    assert max(sorting) < 100
+    assert max(scrolling) < 100
     view.get_by_role("searchbox").fill("model-1")
     assert view.locator(".xprim-where").inner_text().startswith("1–50 of")
     _button(view, "Next").click()
     assert view.locator(".xprim-where").inner_text().startswith("51–100 of")
+
+
+def _best_of_three(measured: Callable[[], list[float]]) -> list[float]:
+    """Whoever else works on this machine is not what is measured."""
+    return [min(each) for each in zip(measured(), measured(), measured(), strict=True)]
 
 
 def _names(view: Locator) -> list[str]:
@@ -312,6 +320,7 @@ def _names(view: Locator) -> list[str]:
 _TYPE_AND_MEASURE = """(view, text) => {
   const search = view.querySelector('input[type=search]');
   const took = [];
+  search.value = '';
   for (const letter of ['', ...text]) {
     const began = performance.now();
     search.value += letter;
@@ -327,3 +336,18 @@ _SORT_AND_MEASURE = """view => [...view.querySelectorAll('.xprim-sort')].flatMap
   view.getBoundingClientRect();
   return performance.now() - began;
 }))"""
+# Through one page in steps of a wheel's turn, and on to the next ones.
+_SCROLL_AND_MEASURE = """view => {
+  const frame = view.querySelector('.xprim-frame');
+  const measure = act => {
+    const began = performance.now();
+    act();
+    view.getBoundingClientRect();
+    return performance.now() - began;
+  };
+  const took = [];
+  for (let step = 0; step < 20; step += 1) took.push(measure(() => { frame.scrollTop += 100; }));
+  const button = name => [...view.querySelectorAll('button')].find(each => each.textContent === name);
+  for (const name of ['Next', 'Next', 'Previous', 'Previous']) took.push(measure(() => button(name).click()));
+  return took;
+}"""

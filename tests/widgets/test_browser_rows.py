@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -144,4 +145,5 @@ def test_ten_thousand_rows_are_soon_made() -> None:
     made = Catalogue.of(rows_of(listing, installed))
     took_s = time.perf_counter() - began
     assert len(made.rows) == 15_000
+    assert len(json.dumps(made.columns)) < 1_000_000
     assert took_s < 2

@@ -41,6 +41,11 @@ _CARD_NAMES = {
     "base_model": "Made from",
     "datasets": "Datasets",
     "parameters": "Parameters",
+    "licence": "Licence",
+    "quantization": "Quantisation",
+    "quantisation": "Quantisation",
+    "description": "Description",
+    "architecture": "Architecture",
 }
 
 

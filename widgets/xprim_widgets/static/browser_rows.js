@@ -19,7 +19,9 @@ export const FACETS = [
   ["disk", "fits this disk", "the disk has room for it"],
   ["memory", "fits in memory", "it is smaller than the memory that is free"],
 ];
-const ANY_OF = new Set(["installed", "remote", "update"]);
+/** A bit for each facet, so that a keystroke asks ten thousand rows for all of them at once. */
+const BITS = new Map(FACETS.map(([key], at) => [key, 1 << at]));
+const ANY_OF = 0b111;
 
 /**
  * The catalogue as arrays by row number.
@@ -41,6 +43,7 @@ export function readCatalogue(columns) {
     sizes: columns.sizes ?? [],
     number: new Map(refs.map((/** @type {string} */ ref, /** @type {number} */ at) => [ref, at])),
     marks: new Uint8Array(refs.length),
+    facets: new Uint8Array(refs.length),
     fetches: new Map(),
     free: { disk: Infinity, memory: Infinity },
   };
@@ -53,23 +56,19 @@ export function readMarks(table, marks = {}, fetches = [], free = {}) {
   for (const at of marks.update ?? []) table.marks[at] = 2;
   table.fetches = new Map(fetches.map(([at, bytes, needed]) => [at, { bytes, needed }]));
   table.free = { disk: free.disk ?? Infinity, memory: free.memory ?? Infinity };
+  for (let at = 0; at < table.length; at += 1) {
+    const mark = table.marks[at];
+    const needed = neededOf(table, at);
+    const size = table.sizes[at];
+    table.facets[at] =
+      (mark > 0 ? 1 : 2) | (mark === 2 ? 4 : 0)
+      | (needed >= 0 && needed <= table.free.disk ? 8 : 0) | (size >= 0 && size <= table.free.memory ? 16 : 0);
+  }
 }
 
 /** What a version needs of a disk: nothing when it is here. @param {any} table @param {number} at */
 function neededOf(table, at) {
   return table.marks[at] === 1 ? 0 : (table.fetches.get(at)?.needed ?? table.sizes[at]);
-}
-
-/** Does a row have a facet? @param {any} table @param {number} at @param {string} facet */
-export function has(table, at, facet) {
-  switch (facet) {
-    case "installed": return table.marks[at] > 0;
-    case "remote": return table.marks[at] === 0;
-    case "update": return table.marks[at] === 2;
-    case "disk": return neededOf(table, at) >= 0 && neededOf(table, at) <= table.free.disk;
-    case "memory": return table.sizes[at] >= 0 && table.sizes[at] <= table.free.memory;
-    default: return false;
-  }
 }
 
 /**
@@ -81,16 +80,19 @@ export function has(table, at, facet) {
  */
 export function filter(table, order, text, facets) {
   const words = text.toLowerCase().replaceAll("@", " ").split(/\s+/).filter(Boolean);
-  const any = [...facets].filter((facet) => ANY_OF.has(facet));
-  const all = [...facets].filter((facet) => !ANY_OF.has(facet));
-  const counts = Object.fromEntries(FACETS.map(([key]) => [key, 0]));
+  const bits = [...facets].reduce((sum, facet) => sum | (BITS.get(facet) ?? 0), 0);
+  const any = bits & ANY_OF;
+  const all = bits & ~ANY_OF;
+  const tally = new Uint32Array(1 << FACETS.length);
   const found = [];
   for (const at of order) {
-    if (!words.every((word) => table.hay[at].includes(word))) continue;
-    for (const [key] of FACETS) if (has(table, at, key)) counts[key] += 1;
-    if (any.length && !any.some((facet) => has(table, at, facet))) continue;
-    if (all.every((facet) => has(table, at, facet))) found.push(at);
+    if (words.length && !words.every((word) => table.hay[at].includes(word))) continue;
+    const own = table.facets[at];
+    tally[own] += 1;
+    if ((own & all) === all && (!any || own & any)) found.push(at);
   }
+  const counts = Object.fromEntries(FACETS.map(([key], place) =>
+    [key, tally.reduce((sum, many, own) => sum + (own & (1 << place) ? many : 0), 0)]));
   return { found, counts };
 }
 
@@ -119,7 +121,7 @@ export function sort(table, column, down) {
     : column === "quantisation" ? ranks(table.quantisations)
     : column === "licence" ? ranks(table.licences)
     : column === "installed" ? numbers.map((at) => [2, 1, 0][table.marks[at]])
-    : numbers.map((at) => 2 - Number(has(table, at, "disk")) - Number(has(table, at, "memory")));
+    : numbers.map((at) => 2 - ((table.facets[at] >> 3) & 1) - ((table.facets[at] >> 4) & 1));
   const way = down ? -1 : 1;
   return numbers.sort((one, other) => {
     const [a, b] = [keys[one], keys[other]];

@@ -52,6 +52,23 @@ export function makeGrid(orderBy) {
   return { grid, update };
 }
 
+/** How far one row is. @param {string} ref */
+function makeProgress(ref) {
+  const fill = el("div", { class: "xprim-fetched" });
+  const bar = el("div",
+    { class: "xprim-trough", role: "progressbar", "aria-label": `Pull of ${ref}`, "aria-valuemin": 0, "aria-valuemax": 100 },
+    fill);
+  const words = el("span", { class: "xprim-percent", "aria-hidden": "true" });
+  /** @param {any} pull */
+  const update = (pull) => {
+    fill.style.width = `${pull.percent}%`;
+    bar.setAttribute("aria-valuenow", String(pull.percent));
+    bar.setAttribute("aria-valuetext", `${pull.percent} %, ${pull.state}: ${pull.line}`);
+    words.textContent = ["running", "stalled"].includes(pull.state) ? `${pull.percent} %` : pull.state;
+  };
+  return { box: el("div", { class: "xprim-progress" }, bar, words), update };
+}
+
 /**
  * @param {string} ref
  * @param {{send: (word: any) => void, use: (ref: string) => void, open: (ref: string) => void,
@@ -61,7 +78,8 @@ export function makeRow(ref, acts) {
   const box = el("input", { type: "checkbox", "aria-label": `Select ${ref}`, onchange: () => acts.pick(ref, box.checked) });
   const name = el("button",
     { type: "button", class: "xprim-name", "aria-label": `Card of ${ref}`, onclick: () => acts.open(ref) });
-  const line = el("div", { class: "xprim-line xprim-faint" });
+  const line = el("td", { role: "cell", colspan: 9, class: "xprim-line" });
+  const note = el("tr", { role: "row", class: "xprim-note", hidden: true }, line);
   /** @param {string} label @param {any[]} children */
   const cell = (label, ...children) => el("td", { role: "cell", "data-label": label }, ...children);
   const version = cell("Version");
@@ -70,22 +88,18 @@ export function makeRow(ref, acts) {
   const licence = cell("Licence");
   const installed = cell("Installed");
   const fits = cell("Fits");
-  const fill = el("div", { class: "xprim-fetched" });
-  const bar = el("div",
-    { class: "xprim-trough", role: "progressbar", "aria-label": `Pull of ${ref}`, "aria-valuemin": 0, "aria-valuemax": 100 },
-    fill);
-  const percent = el("span", { class: "xprim-percent", "aria-hidden": "true" });
-  const progress = el("div", { class: "xprim-progress" }, bar, percent);
   const buttons = el("div", { class: "xprim-buttons" });
-  const actions = el("td", { role: "cell", class: "xprim-acts" }, progress, buttons);
+  const actions = el("td", { role: "cell", class: "xprim-acts" }, buttons);
   const row = el("tr", { role: "row" },
     el("td", { role: "cell", class: "xprim-tick" }, box),
-    el("th", { role: "rowheader", scope: "row" }, name, line),
+    el("th", { role: "rowheader", scope: "row" }, name),
     version, size, quantisation, licence, installed, fits, actions);
-  const body = el("tbody", { role: "rowgroup" }, row);
+  const body = el("tbody", { role: "rowgroup" }, row, note);
   let drawn = "";
   /** @type {any} */
   let question = null;
+  /** @type {any} */
+  let progress = null;
 
   /** @param {any} node @param {string} text */
   const put = (node, text) => {
@@ -128,7 +142,7 @@ export function makeRow(ref, acts) {
     box.checked = picked;
     put(name, table.names[at]);
     const alias = table.aliases.get(at);
-    put(version, alias ? `${table.versions[at]} = ${alias}` : table.versions[at]);
+    put(version, alias ? `${table.versions[at]}\u00a0= ${alias}` : table.versions[at]);
     put(size, sizeText(table, at));
     put(quantisation, table.quantisations[at] || "–");
     put(licence, table.licences[at] || "–");
@@ -137,15 +151,12 @@ export function makeRow(ref, acts) {
     put(fits, fitting);
     fits.classList.toggle("xprim-short", fitting !== "yes");
     const working = pull !== undefined && WORKING.has(pull.state);
-    progress.hidden = !working;
-    if (working) {
-      fill.style.width = `${pull.percent}%`;
-      bar.setAttribute("aria-valuenow", String(pull.percent));
-      bar.setAttribute("aria-valuetext", `${pull.percent} %, ${pull.state}: ${pull.line}`);
-      put(percent, ["running", "stalled"].includes(pull.state) ? `${pull.percent} %` : pull.state);
-    }
-    line.hidden = !pull || (working && pull.line === pull.state);
-    put(line, line.hidden ? "" : pull.hint ? `${pull.line} ${pull.hint}` : pull.line);
+    if (working && !progress) actions.prepend((progress = makeProgress(ref)).box);
+    if (progress) progress.box.hidden = !working;
+    if (working) progress.update(pull);
+    note.hidden = !pull || (working && pull.line === pull.state);
+    note.classList.toggle("xprim-failed", pull?.state === "failed");
+    put(line, note.hidden ? "" : pull.hint ? `${pull.line} ${pull.hint}` : pull.line);
     drawButtons(mark, pull?.state);
   };
 
