@@ -230,7 +230,7 @@ def test_it_shows_itself_statically(kit: Toolkit, monkeypatch: pytest.MonkeyPatc
     """With `XPRIM_NB_STATIC` the list is waited for and published as HTML and text, without a live view."""
     monkeypatch.setenv("XPRIM_NB_STATIC", "1")
     published: list[Any] = []
-    monkeypatch.setattr("xprim_widgets._base._publish", lambda bundle, **_: published.append(bundle))
+    monkeypatch.setattr("xprim_widgets._static._publish", lambda bundle, **_: published.append(bundle))
     made = open_browser(kit)
     made._ipython_display_()
     made.close()
