@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from importlib.resources import files
 from typing import TYPE_CHECKING
-
-import axe_playwright_python
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-_SOURCE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
+_SOURCE = files("axe_playwright_python") / "axe.min.js"
 _RULES = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]
 _RUN = """async ([selector, rules]) => {
   const found = await axe.run(selector, {runOnly: {type: 'tag', values: rules}});

@@ -9,14 +9,15 @@ Source: spec 3 §Views (HealthView); spec 2 §Validation.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from xprim_nb._text import format_bytes, format_count
 from xprim_nb.cache.health.report import ValidationReport
 from xprim_nb.cache.health.rules import HealthPolicy
-from xprim_nb.cache.health.status import CacheStatus, HealthSummary, StatusRow
+from xprim_nb.cache.health.status import CacheStatus, Contact, HealthSummary, StatusRow
 from xprim_nb.cache.renewal.values import Backup
 from xprim_nb.cache.upkeep.accounting import CacheAccounts
 from xprim_nb.refs import ModelRef
@@ -26,10 +27,12 @@ __all__ = [
     "STATES",
     "HealthRow",
     "Share",
+    "contact_sentence",
     "disk_sentence",
     "edits",
     "health_rows",
     "is_wanted",
+    "plain",
     "shares_of",
     "told_lines",
     "verdict_of",
@@ -155,6 +158,17 @@ def verdict_of(status: CacheStatus, wanted: frozenset[ModelRef] | None = None) -
     return "; ".join(parts) + "."
 
 
+def contact_sentence(contact: Contact) -> str:
+    """How the registry can be reached, in words that stay true while they are on screen."""
+    if not contact.needs_network:
+        return f"The registry lies on this machine: {contact.registry}."
+    mode = "Offline mode is on; " if contact.offline else ""
+    if contact.last_contact_at is None:
+        return f"{mode}{contact.registry} has not answered yet."
+    when = datetime.fromtimestamp(contact.last_contact_at, UTC)
+    return f"{mode}{contact.registry} last answered {when:%Y-%m-%d %H:%M} UTC."
+
+
 def disk_sentence(accounts: CacheAccounts) -> str:
     """What the disk says, which shares blocks and holds more than models."""
     others: dict[str, int] = {}
@@ -177,6 +191,11 @@ def edits(base: Sequence[HealthRow], rows: Sequence[HealthRow]) -> dict[str, Hea
         if old != new:
             found[str(place)] = new
     return found if len(found) <= max(1, _EDITED * len(base)) else None
+
+
+def plain(rows: Iterable[HealthRow]) -> list[list[Any]]:
+    """Rows as a trait has them."""
+    return [list(row) for row in rows]
 
 
 def told_lines(lines: Iterable[str]) -> list[str]:
@@ -257,10 +276,3 @@ def _damage(failed: Sequence[StatusRow]) -> str:
 
 def _it(count: int) -> str:
     return "it" if count == 1 else "them"
-
-
-def plain(rows: Iterable[HealthRow] | Mapping[str, HealthRow]) -> Any:  # noqa: ANN401  # as a trait has them
-    """Rows as a trait has them: lists, or a dict of lists."""
-    if isinstance(rows, Mapping):
-        return {place: list(row) for place, row in rows.items()}
-    return [list(row) for row in rows]

@@ -31,6 +31,7 @@ from xprim_widgets import _health_page
 from xprim_widgets._base import View, told
 from xprim_widgets._health_rows import (
     HealthRow,
+    contact_sentence,
     disk_sentence,
     edits,
     health_rows,
@@ -110,14 +111,14 @@ class HealthView(View):
         work = self._work.work()
         self._pulse.keep(bool(work))
         accounts = self._work.accounts
-        facts = [*status.notes, status.contact_line] if status is not None else []
+        facts = [*status.notes, contact_sentence(status.contact)] if status is not None else []
         if accounts is not None:
             facts.append(disk_sentence(accounts))
         return {
             "verdict": told(verdict_of(status, self._wanted)) if status is not None else "",
             "facts": [told(each)[:600] for each in facts],
             "rows": sent,
-            "changed": plain(edits(base, rows) or {}),
+            "changed": {place: list(row) for place, row in (edits(base, rows) or {}).items()},
             "shares": [each._asdict() for each in shares_of(rows)],
             "work": [{**each, "line": told(each["line"])[:300]} for each in work],
             "notes": self._work.notes(),
