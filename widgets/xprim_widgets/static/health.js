@@ -31,7 +31,7 @@ function render({ model, el: root }) {
   }, { class: "xprim-button xprim-chip", "data-state": each })]));
   const target = el("span", { class: "xprim-target" });
   const checks = ["quick", "full"].map((depth) => button(depth === "full" ? "Full check" : "Quick check", () =>
-    model.send({ op: "check", refs: ui.ticked.size ? [...ui.ticked] : null, depth })));
+    model.send({ op: "check", refs: ui.ticked.size ? [...ui.ticked].sort() : null, depth })));
   const measure = button("Measure disk", () => model.send({ op: "measure" }), { class: "xprim-button xprim-quiet" });
   const whole = progress("All models", () => model.send({ op: "stop", ref: "" }));
   const all = el("input", { type: "checkbox", "aria-label": "Select all that match", onchange: () =>
