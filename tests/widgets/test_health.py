@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xprim_widgets import views
+from xprim_widgets.health import HealthView
 
 from xprim_nb import Config, Toolkit, connect
 from xprim_nb.errors import InvalidRefError
 from xprim_nb.refs import ModelRef
 from xprim_nb.testing.faulty_registry import FaultyRegistry
-from xprim_nb.testing.gates import Hold
 from xprim_nb.testing.registries import MadeRegistry, make_registry, random_bytes
-from xprim_widgets import views
-from xprim_widgets.health import HealthView
 
 _A, _B = "demo/a v1", "demo/b v1"
 _FILES = {_A: {"w.bin": random_bytes("a", 5000)}, _B: {"w.bin": random_bytes("b", 3000), "c.json": b"{}"}}
@@ -127,7 +126,9 @@ def test_a_refresh_asks_first(kit: Toolkit, view: HealthView, made: MadeRegistry
         _until(view, lambda: view.notes.get(_B, {}).get("kind") == "ask")
         assert (root / "w.bin").read_bytes() == _FILES[_B]["w.bin"]
         _say(view, op=answer, ref=_B)
-        _until(view, lambda old=old: view.notes == {} if old else view.notes.get(_B, {}).get("kind") == "done")
+        _until(
+            view, lambda old=old: view.notes == {} if old else view.notes.get(_B, {}).get("kind") == "done"
+        )
     assert (root / "w.bin").read_bytes() != _FILES[_B]["w.bin"]
     _until(view, lambda: any(["rollback", ""] in row[7] for row in [*view.rows, *view.changed.values()]))
     _say(view, op="rollback", ref=_B)
@@ -137,15 +138,16 @@ def test_a_refresh_asks_first(kit: Toolkit, view: HealthView, made: MadeRegistry
     assert (root / "w.bin").read_bytes() == _FILES[_B]["w.bin"]
 
 
-def test_one_thing_at_a_time_and_it_can_be_stopped(kit: Toolkit, view: HealthView, server: FaultyRegistry) -> None:
+def test_one_thing_at_a_time_and_it_can_be_stopped(
+    kit: Toolkit, view: HealthView, server: FaultyRegistry
+) -> None:
     """While a model is being mended nothing else is begun with it; stopping it leaves it to be mended again."""
     _damage(kit, _A)
     kit.validate(_A, "full").result()
-    gate = Hold()
-    server.inject(gate, on="chunk", times=1)
+    gate = server.hold("chunk")
     _say(view, op="repair", ref=_A)
     _until(view, lambda: view.work and view.work[0]["doing"] == "repair")
-    assert gate.reached.wait(_DEADLINE_S)
+    gate.wait_reached()
     _say(view, op="check", refs=[_A], depth="full")
     assert view.error["text"] == f"{_A} is busy: repair."
     assert view.error["hint"] == "Wait until it has ended, or stop it."

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from xprim_widgets._health_notes import checked, plan_note, progress_of, receipt_note
+
 from xprim_nb import Config, connect
 from xprim_nb.cache.health.repaired import Repaired
 from xprim_nb.events import CheckProgress, PullProgress
 from xprim_nb.refs import ModelRef
 from xprim_nb.testing.registries import make_registry, random_bytes
-from xprim_widgets._health_notes import checked, plan_note, progress_of, receipt_note
 
 _REF = ModelRef.parse("demo/tiny v1")
 _OLD = {"w.bin": random_bytes(1, 3000), "config.json": b"{}"}
@@ -40,7 +41,9 @@ def test_a_repair_says_what_it_took_and_from_where() -> None:
         "Put aside in /kept",
         "Yours, left alone: notes.txt",
     )
-    failed = done.model_copy(update={"success": False, "remaining_issues": ("\x1bw.bin: nobody has chunk 3.",)})
+    failed = done.model_copy(
+        update={"success": False, "remaining_issues": ("\x1bw.bin: nobody has chunk 3.",)}
+    )
     note = receipt_note(failed, "http://registry")
     assert (note.kind, "\\x1bw.bin" in note.title) == ("trouble", True)
     assert "Not mended: \\x1bw.bin: nobody has chunk 3." in note.lines

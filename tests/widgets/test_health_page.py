@@ -6,10 +6,18 @@ from xprim_widgets._health_page import html, text
 from xprim_widgets._health_rows import HealthRow
 
 _NAME = "<script>alert(1)</script>/model v1"
-_BAD = HealthRow(_NAME, 1024, "failed", "full", 1_767_322_800.0, "Damaged: w.bin", "Repair it.", [["repair", ""]], [])
+_BAD = HealthRow(
+    _NAME, 1024, "failed", "full", 1_767_322_800.0, "Damaged: w.bin", "Repair it.", [["repair", ""]], []
+)
 _GOOD = HealthRow("demo/good v1", 3072, "healthy", "install", 0.0, "", "", [], [])
 _NOTES = {
-    "demo/good v1": {"kind": "done", "title": "whole <b>again</b>", "lines": ["1 of 9 chunks"], "go": "", "why": ""},
+    "demo/good v1": {
+        "kind": "done",
+        "title": "whole <b>again</b>",
+        "lines": ["1 of 9 chunks"],
+        "go": "",
+        "why": "",
+    },
     "demo/other v1": {"kind": "ask", "title": "Refresh?", "lines": [], "go": "refresh", "why": ""},
 }
 
@@ -20,7 +28,13 @@ def test_html_has_it_all_and_no_foreign_tag() -> None:
     assert "<script" not in page
     assert "whole <b>" not in page
     assert page.index("&lt;script&gt;") < page.index("demo/good v1")
-    for part in ("1 of 2 models healthy.", "✕ failed: 1 model, 1.0 KB", "width:25.0%", "Repair it.", "1 of 9 chunks"):
+    for part in (
+        "1 of 2 models healthy.",
+        "✕ failed: 1 model, 1.0 KB",
+        "width:25.0%",
+        "Repair it.",
+        "1 of 9 chunks",
+    ):
         assert part in page
     assert "2026-01-02 03:00 UTC, every byte" in page
     assert "Refresh?" not in page

@@ -8,14 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-
-from xprim_nb.cache.health.glance import Contact, StatusRow, summed_up
-from xprim_nb.cache.health.report import FileFinding
-from xprim_nb.cache.health.rules import Facts, HealthPolicy, judge
-from xprim_nb.cache.health.status import CacheStatus, ValidationReport
-from xprim_nb.cache.renewal.values import Backup
-from xprim_nb.cache.upkeep.accounting import Account, CacheAccounts
-from xprim_nb.refs import ModelRef
 from xprim_widgets._assets import STATIC
 from xprim_widgets._health_rows import (
     HealthRow,
@@ -28,9 +20,19 @@ from xprim_widgets._health_rows import (
     verdict_of,
 )
 
+from xprim_nb.cache.health.glance import Contact, StatusRow, summed_up
+from xprim_nb.cache.health.report import FileFinding
+from xprim_nb.cache.health.rules import Facts, HealthPolicy, judge
+from xprim_nb.cache.health.status import CacheStatus, ValidationReport
+from xprim_nb.cache.renewal.values import Backup
+from xprim_nb.cache.upkeep.accounting import Account, CacheAccounts
+from xprim_nb.refs import ModelRef
+
 _GB = 1024**3
 _NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
-_WRONG = FileFinding(path="w.bin", status="corrupted", chunks=(3,), bytes_wrong=10, sentence="chunk 3 is wrong.")
+_WRONG = FileFinding(
+    path="w.bin", status="corrupted", chunks=(3,), bytes_wrong=10, sentence="chunk 3 is wrong."
+)
 _HERE = Contact("http://registry", offline=False, needs_network=True, last_contact_at=None)
 _OFFLINE = Contact("http://registry", offline=True, needs_network=True, last_contact_at=0.0)
 
@@ -50,7 +52,9 @@ def _row(facts: Facts, size_bytes: int = 1000) -> StatusRow:
     stored = report.model_dump_json() if rule.rule != 8 or facts.findings else ""
     when = _NOW.timestamp()
     status = rule.overall_status
-    return StatusRow(facts.ref, size_bytes, status, "full", when, advice.action, advice.priority, "ab", stored)
+    return StatusRow(
+        facts.ref, size_bytes, status, "full", when, advice.action, advice.priority, "ab", stored
+    )
 
 
 def _status(*rows: StatusRow, contact: Contact = _HERE) -> CacheStatus:
@@ -58,7 +62,9 @@ def _status(*rows: StatusRow, contact: Contact = _HERE) -> CacheStatus:
 
 
 def _backup(ref: str, problem: str = "") -> Backup:
-    return Backup(ModelRef.parse(ref), "b1", "cd" * 32, _NOW, "refresh", "", 5, 1, Path("/b"), problem=problem)
+    return Backup(
+        ModelRef.parse(ref), "b1", "cd" * 32, _NOW, "refresh", "", 5, 1, Path("/b"), problem=problem
+    )
 
 
 _WHOLE = _row(Facts("demo/whole v1"), 3 * _GB)
@@ -102,7 +108,8 @@ def test_the_verdict_says_what_to_do(rows: list[StatusRow], said: str) -> None:
 def test_rows_say_what_is_wrong_and_what_applies() -> None:
     """Repair for damage, refresh for age, a rollback where there is a backup; nothing for what is well."""
     found = health_rows(
-        _status(_WHOLE, _DAMAGED, _STALE, _LORA, _UNUSED), [_backup("demo/whole v1"), _backup("demo/damaged v1")]
+        _status(_WHOLE, _DAMAGED, _STALE, _LORA, _UNUSED),
+        [_backup("demo/whole v1"), _backup("demo/damaged v1")],
     )
     acts = {row.ref: row.acts for row in found}
     assert acts == {
@@ -114,7 +121,10 @@ def test_rows_say_what_is_wrong_and_what_applies() -> None:
     }
     whole, damaged, stale, lora, unused = found
     assert (whole.found, whole.advice, whole.status) == ("", "", "healthy")
-    assert (damaged.found, damaged.lines[0]) == ("Damaged: w.bin: chunk 3 is wrong.", "w.bin: chunk 3 is wrong.")
+    assert (damaged.found, damaged.lines[0]) == (
+        "Damaged: w.bin: chunk 3 is wrong.",
+        "w.bin: chunk 3 is wrong.",
+    )
     assert damaged.advice == "Repair it: what this machine does not hold is fetched."
     assert (stale.found, stale.advice) == ("Stale: 100 days old.", "Refresh it.")
     assert lora.advice == "Run `%xprim pull demo/whole v9`."
@@ -133,7 +143,11 @@ def test_some_models_are_asked_for() -> None:
     """A ref without a version means all versions, and no other model whose name begins so."""
     rows = [_row(Facts(name)) for name in ("demo/a v1", "demo/a v2", "demo/ab v1", "other/a v1")]
     wanted = frozenset({ModelRef.parse("demo/a"), ModelRef.parse("other/a v1")})
-    assert [row.ref for row in health_rows(_status(*rows), wanted=wanted)] == ["demo/a v1", "demo/a v2", "other/a v1"]
+    assert [row.ref for row in health_rows(_status(*rows), wanted=wanted)] == [
+        "demo/a v1",
+        "demo/a v2",
+        "other/a v1",
+    ]
     assert verdict_of(_status(*rows), wanted) == "All 3 models healthy."
     assert verdict_of(_status(*rows), frozenset({ModelRef.parse("no/thing")})).startswith("None of these")
 
@@ -141,7 +155,10 @@ def test_some_models_are_asked_for() -> None:
 def test_shares_are_of_all_bytes() -> None:
     """A part for each state that there is, the most urgent first; models without a size make no division by zero."""
     shares = shares_of(health_rows(_status(_WHOLE, _DAMAGED)))
-    assert [(each.state, each.models, each.percent) for each in shares] == [("failed", 1, 25.0), ("healthy", 1, 75.0)]
+    assert [(each.state, each.models, each.percent) for each in shares] == [
+        ("failed", 1, 25.0),
+        ("healthy", 1, 75.0),
+    ]
     assert [each.percent for each in shares_of(health_rows(_status(_row(Facts("a/b c"), 0))))] == [0.0]
 
 
@@ -187,7 +204,10 @@ def test_the_disk_in_a_sentence() -> None:
 def test_contact_is_told_in_words_that_last() -> None:
     """A time of day, not an age: the sentence stays on screen."""
     assert contact_sentence(_HERE) == "http://registry has not answered yet."
-    assert contact_sentence(_OFFLINE) == "Offline mode is on; http://registry last answered 1970-01-01 00:00 UTC."
+    assert (
+        contact_sentence(_OFFLINE)
+        == "Offline mode is on; http://registry last answered 1970-01-01 00:00 UTC."
+    )
     local = Contact("/srv", offline=True, needs_network=False, last_contact_at=None)
     assert contact_sentence(local) == "The registry lies on this machine: /srv."
 

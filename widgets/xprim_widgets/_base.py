@@ -137,6 +137,8 @@ class View(anywidget.AnyWidget):
 
     def close(self) -> None:
         """Take the view away and give everything back; the work it shows goes on. Idempotent."""
+        if "_ends" not in vars(self):  # an argument was refused: there never was a view
+            return
         while self._ends:
             self._ends.pop()()
         self._twin.close()
