@@ -48,7 +48,8 @@ def html(verdict: str, rows: Sequence[HealthRow], facts: Sequence[str], notes: M
     body = "".join(_html_row(row) for row in _ordered(rows)[:_MOST])
     return (
         f'{head}<div role="img" aria-label="Size by health: {escape(words)}" style="{_BAR}">{bar}</div>'
-        f"<p>{escape(words)}</p><table class="xprim-health"><thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table>"
+        f'<p>{escape(words)}</p><table class="xprim-health"><thead><tr>{columns}</tr></thead>'
+        f"<tbody>{body}</tbody></table>"
         + "".join(f"<p>{escape(line)}</p>" for line in [*_more(rows), *_noted(notes), *facts])
     )
 
