@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,15 @@ def _damage(kit: Toolkit, ref: str, name: str = "w.bin") -> Path:
     return path
 
 
+def _kind(view: HealthView) -> str | None:
+    kind: str | None = view.notes.get(_B, {}).get("kind")
+    return kind
+
+
+def _is_kind(view: HealthView, kind: str | None) -> bool:
+    return _kind(view) == kind
+
+
 def _say(view: HealthView, **content: Any) -> None:
     view._hear(None, content, [])
 
@@ -121,14 +131,12 @@ def test_a_refresh_asks_first(kit: Toolkit, view: HealthView, made: MadeRegistry
     kit.check_updates().result()
     _say(view, op="check", refs=[_B], depth="quick")
     _until(view, lambda: view.verdict == "1 of 2 models healthy; 1 degraded: refresh it.")
-    for answer, old in (("leave", True), ("go", False)):
+    for answer, kind in (("leave", None), ("go", "done")):
         _say(view, op="refresh", ref=_B)
-        _until(view, lambda: view.notes.get(_B, {}).get("kind") == "ask")
+        _until(view, lambda: _kind(view) == "ask")
         assert (root / "w.bin").read_bytes() == _FILES[_B]["w.bin"]
         _say(view, op=answer, ref=_B)
-        _until(
-            view, lambda old=old: view.notes == {} if old else view.notes.get(_B, {}).get("kind") == "done"
-        )
+        _until(view, partial(_is_kind, view, kind))
     assert (root / "w.bin").read_bytes() != _FILES[_B]["w.bin"]
     _until(view, lambda: any(["rollback", ""] in row[7] for row in [*view.rows, *view.changed.values()]))
     _say(view, op="rollback", ref=_B)
@@ -264,3 +272,11 @@ def test_closing_it_leaves_the_toolkit_alone(kit: Toolkit) -> None:
     before = shown.verdict
     kit.remove(_A).result()
     assert shown.verdict == before
+
+
+def test_a_closed_toolkit_leaves_the_last_picture(kit: Toolkit, view: HealthView) -> None:
+    """Another one is in use: that is no error of the view."""
+    kit.close()
+    view.look_again()
+    view.settle()
+    assert (view.error, view.verdict) == ({}, "All 2 models healthy.")

@@ -21,9 +21,9 @@ from xprim_widgets._health_rows import (
 )
 
 from xprim_nb.cache.health.glance import Contact, StatusRow, summed_up
-from xprim_nb.cache.health.report import FileFinding
+from xprim_nb.cache.health.report import FileFinding, ValidationReport
 from xprim_nb.cache.health.rules import Facts, HealthPolicy, judge
-from xprim_nb.cache.health.status import CacheStatus, ValidationReport
+from xprim_nb.cache.health.status import CacheStatus
 from xprim_nb.cache.renewal.values import Backup
 from xprim_nb.cache.upkeep.accounting import Account, CacheAccounts
 from xprim_nb.refs import ModelRef

@@ -205,9 +205,12 @@ class HealthView(View):
             status = self._kit.status().result()
             backups = self._kit.backups().result()
         except XprimError as error:
-            self.show_error(error)
+            if (
+                error.subject != "toolkit"
+            ):  # it has been closed, and another one is in use: this is the last picture
+                self.show_error(error)
             return
-        except CancelledError:  # the toolkit is being closed: this is the last picture
+        except CancelledError:  # it is being closed
             return
         self._status, self._rows = status, health_rows(status, backups, self._wanted)
         if edits(self._base, self._rows) is None:

@@ -88,8 +88,14 @@ class Views:
         now = self._shell.execution_count
         self._told = (now, [*values, value] if cell == now else [value])
 
+    def settle(self) -> None:
+        """Have every window say what is now: the toolkit behind it is about to go."""
+        for each in list(self._open):
+            each.settle()
+
     def close(self) -> None:
         """Close every window that was opened here and still is."""
+        self.settle()
         for each in list(self._open):
             each.close()
 
