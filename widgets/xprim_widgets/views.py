@@ -3,6 +3,7 @@
     browser(kit)          every model
     pulls(kit)            every pull
     pull(kit, handle)     one pull
+    health(kit, refs)     how what is installed is; all of it, or some
 
 Source: DESIGN §Top level.
 """
@@ -12,13 +13,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from xprim_widgets.browser import ModelBrowser
+from xprim_widgets.health import HealthView
 from xprim_widgets.pulls import PullPanel
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from xprim_nb._bridge import Handle
+    from xprim_nb.refs import ModelRef
     from xprim_nb.toolkit import Toolkit
 
-__all__ = ["browser", "pull", "pulls"]
+__all__ = ["browser", "health", "pull", "pulls"]
 
 
 def browser(kit: Toolkit) -> ModelBrowser:
@@ -34,3 +39,8 @@ def pulls(kit: Toolkit) -> PullPanel:
 def pull(kit: Toolkit, handle: Handle[Any]) -> PullPanel:
     """One pull."""
     return PullPanel.of(kit, handle)
+
+
+def health(kit: Toolkit, refs: Iterable[ModelRef | str] | None = None) -> HealthView:
+    """How what is installed is."""
+    return HealthView(kit, refs)

@@ -69,6 +69,7 @@ class Extension:
         importlib.import_module("xprim_nb.magics.news").hear(kit.events, self.warn)
         old, self._kit, self.told_demo = self._kit, kit, False
         if old is not None:
+            self.views.settle()
             old.close()
 
     def add(self) -> None:
