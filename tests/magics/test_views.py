@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .conftest import Kernel
+from .kernels import Kernel
 
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 

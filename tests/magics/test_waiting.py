@@ -10,7 +10,7 @@ from pathlib import Path
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 from xprim_nb.testing.gates import Hold
 
-from .kernels import Kernel
+from .kernels import Kernel, Outcome
 
 _REF = "demo/big v1"
 # What the stop button may take, and a button of a panel.
@@ -95,11 +95,17 @@ def test_interrupted_await_pauses_too(kernel: Kernel, gate: Hold, server: Faulty
     assert kernel.run("print(h.done)").text() == "True\n"
 
 
+def shown_by(outcome: Outcome) -> list[str]:
+    """The kinds of a cell's outputs; a panel's own messages, and what brings its static form up to date, are none."""
+    kinds = [kind for kind, _ in outcome.outputs]
+    return [kind for kind in kinds if not kind.startswith("comm_") and kind != "update_display_data"]
+
+
 def test_handle_is_fresh_when_shown_again(kernel: Kernel, gate: Hold) -> None:
     """Without `--wait` the cell ends at once; the handle shows how far it is each time, and nothing is printed."""
     started = kernel.run(f"h = %xprim pull {_REF}\nh")
     assert started.reply["status"] == "ok"
-    assert [kind for kind, _ in started.outputs if not kind.startswith("comm_")] == ["display_data"]
+    assert shown_by(started) == ["display_data"]
     first = kernel.panel(started)
     gate.wait_reached()
     kernel.until(lambda: "4/10 chunks" in first.lines[-1])
@@ -119,7 +125,7 @@ def test_handle_is_fresh_when_shown_again(kernel: Kernel, gate: Hold) -> None:
 def test_command_alone_shows_one_panel(kernel: Kernel, gate: Hold) -> None:
     """`%xprim pull` as a cell's last line returns the handle and shows its panel once."""
     outcome = kernel.run(f"%xprim pull {_REF}")
-    assert [kind for kind, _ in outcome.outputs if not kind.startswith("comm_")] == ["display_data"]
+    assert shown_by(outcome) == ["display_data"]
     assert kernel.run("print(type(_).__name__)").text() == "Handle\n"
     gate.release()
     panel = kernel.panel(outcome)

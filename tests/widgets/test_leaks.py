@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from xprim_nb.magics import views
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 from xprim_nb.testing.registries import MadeRegistry, make_registry, random_bytes
 
@@ -96,8 +95,6 @@ def kernel(registry: MadeRegistry, tmp_path: Path) -> Iterator[Kernel]:
 @pytest.mark.parametrize("name", ["browser", "health", "pulls"])
 def test_windows_leave_nothing_behind(kernel: Kernel, name: str) -> None:
     """Subscribers, listeners, comms, views, threads and formatters are as many after two hundred as after ten."""
-    if views.maker_of(name) is None:
-        pytest.skip(f"nobody has hung a window called {name}")
     kernel.run("pulled = %xprim pull demo/small v1 --wait")
     kernel.run(_COUNT)
     kernel.run(f"open_and_close({name!r}, 10)")  # what is made once is made now

@@ -19,7 +19,7 @@ __all__ = ["STATIC", "css", "esm"]
 STATIC = Path(__file__).parent / "static"
 
 _IMPORT = re.compile(r'^import \{[^}]*\} from "\./([a-z_]+)\.js";\n', re.MULTILINE)
-_EXPORT = re.compile(r"^export (?=(?:function|const) )", re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=(?:async function|function|const) )", re.MULTILINE)
 
 
 @cache
