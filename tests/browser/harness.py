@@ -68,6 +68,7 @@ _CODE_CELLS = """const panel = window.jupyterapp.shell.currentWidget;
   const cells = panel.content.widgets.filter(isCode);
   const outputs = c => c.model.outputs.toJSON();
   const failed = c => outputs(c).some(o => o.output_type === 'error');"""
+_A_CELL_RUNS = f"() => {{ {_CODE_CELLS} return cells.some(c => c.model.executionState === 'running'); }}"
 _HAS_STARTED = f"""() => {{ {_CODE_CELLS}
   return cells.some(c => c.model.executionCount !== null || c.model.executionState === 'running');
 }}"""
@@ -251,8 +252,9 @@ class Notebook:
         self.page.wait_for_function(_HAS_ENDED, timeout=deadline_s * 1000)
 
     def is_busy(self) -> bool:
-        """Whether the kernel is working at this moment."""
-        return not self.page.evaluate(_KERNEL_IS_IDLE)
+        """Whether a cell is running; the kernel's own status also tells of the clicks that it hears meanwhile."""
+        busy: bool = self.page.evaluate(_A_CELL_RUNS)
+        return busy
 
     def interrupt(self) -> None:
         """Press the stop button."""
