@@ -155,6 +155,18 @@ def test_unloading_stops_a_pull_that_can_be_resumed(
     assert server.count("chunk") <= 7
 
 
+def test_an_adoption_that_installs_has_a_bar(kernel: Kernel, tmp_path: Path) -> None:
+    """It is waited for as a pull is: one display, which ends with how it went."""
+    place = tmp_path / "theirs"
+    place.mkdir()
+    (place / "x.gguf").write_bytes(b"x" * 5000)
+    outcome = kernel.run(f"adopted = %xprim adopt {place} --as mine/x@v1")
+    assert (outcome.reply["status"], len(outcome.of("display_data"))) == ("ok", 1)
+    last = outcome.of("update_display_data")[-1]["data"]
+    assert 'role="progressbar"' in last["text/html"]
+    assert last["text/plain"] == f"adopt {place}: done"
+
+
 def test_what_takes_long_is_shown_and_what_does_not_is_quiet(
     kernel: Kernel, server: FaultyRegistry, data_dir: Path
 ) -> None:
