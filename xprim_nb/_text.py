@@ -1,8 +1,11 @@
-"""Numbers as people read them, and text that came from elsewhere made harmless."""
+"""Numbers and verdicts as people read them, and text that came from elsewhere made harmless."""
 
 from __future__ import annotations
 
-__all__ = ["clean", "format_bytes", "format_count", "format_seconds"]
+__all__ = ["STATUS_WORDS", "clean", "format_bytes", "format_count", "format_seconds"]
+
+# A verdict as a person hears it. Frames, JSON and the seed's reports keep the seed's values.
+STATUS_WORDS = {"failed": "damaged", "degraded": "degraded", "healthy": "healthy"}
 
 # They move the cursor, ring, end a line, or turn the reading direction (marks, embeddings, overrides, isolates).
 _CONTROL = {

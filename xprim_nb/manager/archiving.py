@@ -25,6 +25,7 @@ from xprim_nb.cache.upkeep.dropping import drop_archive
 from xprim_nb.cache.upkeep.leases import gate, lease_count
 from xprim_nb.cache.upkeep.restoring import Restored, RestorePlan, Restorer
 from xprim_nb.cache.upkeep.usage import Usage, Used
+from xprim_nb.cache.upkeep.values import told_readers
 from xprim_nb.config import Config
 from xprim_nb.errors import StorageError
 from xprim_nb.events import EventHub, ModelRemoved, PullProgress
@@ -170,7 +171,7 @@ class Archiving(Reading):
     def _require_unread(self, ref: ModelRef) -> None:
         if readers := lease_count(self._layout, ref, gated=True):
             raise StorageError(
-                f"{readers} readers have {ref} open.", subject=str(ref), hint="Close them, then archive it."
+                f"{told_readers(readers)} {ref} open.", subject=str(ref), hint="Close them, then archive it."
             )
 
     async def _drop_spent_archive(self, ref: ModelRef) -> None:

@@ -99,7 +99,7 @@ async def test_a_file_is_mapped_and_leased(room: Room) -> None:
             with pytest.raises(TypeError):
                 view[0] = 1
             assert [each.guard for each in (await manager.plan_cleanup(_EVERYTHING)).spared] == ["leased"]
-            assert "1 readers have it open" in str(await manager.why(opened.path))
+            assert "1 reader has it open" in str(await manager.why(opened.path))
             view.release()
         assert opened.closed
         opened.close()

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict
 
 from xprim_nb._files import storage_errors
 from xprim_nb._hashing import is_digest
-from xprim_nb._text import format_bytes
+from xprim_nb._text import format_bytes, format_count
 from xprim_nb.errors import ConfigError
 from xprim_nb.registry.folder import is_skipped
 
@@ -80,7 +80,7 @@ class FoundModel(BaseModel):
     size: int
 
     def __str__(self) -> str:
-        return f"{self.name} ({len(self.files)} files, {format_bytes(self.size)})"
+        return f"{self.name} ({format_count(len(self.files), 'file')}, {format_bytes(self.size)})"
 
 
 class AdoptedPlace(BaseModel):
@@ -109,8 +109,8 @@ class AdoptedPlace(BaseModel):
 
     def __str__(self) -> str:
         return (
-            f"{self.kind} {self.root}: {len(self.files)} files, {format_bytes(self.size_bytes)}, "
-            f"{len(self.models)} models"
+            f"{self.kind} {self.root}: {format_count(len(self.files), 'file')}, {format_bytes(self.size_bytes)}, "
+            f"{format_count(len(self.models), 'model')}"
         )
 
 

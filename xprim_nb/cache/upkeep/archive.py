@@ -36,7 +36,7 @@ from xprim_nb._files import (
     write_atomic,
 )
 from xprim_nb._hashing import Digest, read_range
-from xprim_nb._text import format_bytes
+from xprim_nb._text import format_bytes, format_count
 from xprim_nb.cache.install import Installer
 from xprim_nb.cache.kept import changed_files, local_files
 from xprim_nb.cache.layout import Layout
@@ -95,8 +95,12 @@ class ArchivePlan:
         return self.disk_needed <= self.disk_free
 
     def __str__(self) -> str:
-        mine = f", {len(self.local_files)} changed files kept as they are" if self.local_files else ""
-        return f"archive {self.ref}: {format_bytes(self.model_bytes)} in {self.chunks} chunks{mine}"
+        mine = (
+            f", {format_count(len(self.local_files), 'changed file')} kept unaltered"
+            if self.local_files
+            else ""
+        )
+        return f"archive {self.ref}: {format_bytes(self.model_bytes)} in {format_count(self.chunks, 'chunk')}{mine}"
 
 
 def plan_archive(layout: Layout, store: Store, ref: ModelRef, disk_free: int) -> ArchivePlan:

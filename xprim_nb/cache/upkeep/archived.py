@@ -26,7 +26,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from xprim_nb._files import storage_errors
-from xprim_nb._text import format_bytes
+from xprim_nb._text import format_bytes, format_count
 from xprim_nb.cache.layout import Layout
 from xprim_nb.errors import (
     HashMismatchError,
@@ -145,7 +145,7 @@ class Archived:
     document: ArchiveDocument
 
     def __str__(self) -> str:
-        mine = f", {len(self.local_files)} changed files kept" if self.local_files else ""
+        mine = f", {format_count(len(self.local_files), 'changed file')} kept" if self.local_files else ""
         return (
             f"{self.ref}: {format_bytes(self.model_bytes)} stored in {format_bytes(self.stored_bytes)}{mine}"
         )

@@ -32,9 +32,9 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from xprim_nb._text import format_bytes
+from xprim_nb._text import format_bytes, format_count
 from xprim_nb.cache.upkeep.accounting import Ledger, total_bytes
-from xprim_nb.cache.upkeep.values import CacheFacts, Holding, HoldingKind
+from xprim_nb.cache.upkeep.values import CacheFacts, Holding, HoldingKind, told_readers
 from xprim_nb.errors import ConfigError
 
 __all__ = [
@@ -315,7 +315,7 @@ class _Planner:
         if holding.pinned:  # a
             return kept("pinned", f"Pinned: {holding.pinned}")
         if holding.leases:  # b
-            return kept("leased", f"{holding.leases} readers have it open.")
+            return kept("leased", f"{told_readers(holding.leases)} it open.")
         if holding.busy:  # c
             return kept("busy", "Somebody works on it now.")
         if holding.changed:  # d
@@ -396,4 +396,8 @@ def _span(seconds: float) -> str:
     seconds = max(0.0, seconds)
     if seconds >= 2 * _DAY_S:
         return f"{seconds / _DAY_S:.0f} days"
-    return f"{seconds / _HOUR_S:.0f} hours" if seconds >= 2 * _HOUR_S else f"{seconds / 60:.0f} minutes"
+    if seconds >= 2 * _HOUR_S:
+        return f"{seconds / _HOUR_S:.0f} hours"
+    return (
+        format_count(round(seconds / 60), "minute") if seconds >= 60 else format_count(int(seconds), "second")
+    )

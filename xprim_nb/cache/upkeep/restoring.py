@@ -13,7 +13,7 @@ import orjson
 
 from xprim_nb._files import locked
 from xprim_nb._hashing import Digest
-from xprim_nb._text import format_bytes
+from xprim_nb._text import format_bytes, format_count
 from xprim_nb._threads import settled
 from xprim_nb.cache.install import Installer
 from xprim_nb.cache.intents import Displacement
@@ -48,7 +48,11 @@ class RestorePlan:
     local_files: tuple[str, ...]
 
     def __str__(self) -> str:
-        mine = f", {len(self.local_files)} changed files laid over it" if self.local_files else ""
+        mine = (
+            f", {format_count(len(self.local_files), 'changed file')} laid over it"
+            if self.local_files
+            else ""
+        )
         return (
             f"restore {self.archived.ref}: {format_bytes(self.archived.model_bytes)}, of them "
             f"{format_bytes(self.pull.bytes_network)} over the network{mine}"

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import orjson
 
+from xprim_nb._text import format_count
 from xprim_nb.cache.adopt.places import adopted_places
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.state import State
@@ -23,7 +24,7 @@ from xprim_nb.cache.upkeep.facts import Look
 from xprim_nb.cache.upkeep.leases import lease_count
 from xprim_nb.cache.upkeep.needs import needs_of
 from xprim_nb.cache.upkeep.pins import pin_in, pin_of
-from xprim_nb.cache.upkeep.values import Holding
+from xprim_nb.cache.upkeep.values import Holding, told_readers
 from xprim_nb.cache.values import InstalledModel
 from xprim_nb.errors import InvalidRefError, StorageError
 from xprim_nb.refs import ModelRef
@@ -90,7 +91,9 @@ class Why:
             seen = f"{self.verified_at:%Y-%m-%d %H:%M}" if self.verified_at else "never since"
             lines.append(f"installed {self.installed_at:%Y-%m-%d %H:%M}, verified {seen}")
         if self.chunks:
-            lines.append(f"in {len(self.chunks)} chunks, the first {self.chunks[0].digest[:12]}")
+            lines.append(
+                f"in {format_count(len(self.chunks), 'chunk')}, the first {self.chunks[0].digest[:12]}"
+            )
         return "\n".join([*lines, *self.kept_because, *self.removed_by])
 
 
@@ -190,7 +193,7 @@ def _guards(look: Look, model: InstalledModel) -> list[str]:
     if (pin := pin_of(model)) is not None:
         found.append(f"It is pinned: {pin.reason}")
     if leases := lease_count(look.layout, model.ref):
-        found.append(f"{leases} readers have it open.")
+        found.append(f"{told_readers(leases)} it open.")
     others = [
         Holding("model", str(each.ref), "", (), ref=str(each.ref), depends_on=needs)
         for each in look.store.list()
