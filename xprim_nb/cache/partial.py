@@ -18,6 +18,7 @@ from pathlib import Path
 
 from xprim_nb._files import (
     preallocate,
+    read_plain,
     start_writeback,
     storage_errors,
     write_atomic,
@@ -48,7 +49,7 @@ _THREADS = min(4, os.cpu_count() or 1)
 def journal_digests(directory: Path) -> set[str]:
     """The chunks that an unfinished pull lists as verified; a torn last line is ignored."""
     try:
-        text = (directory / _JOURNAL).read_text("ascii", "replace")
+        text = read_plain(directory / _JOURNAL).decode("ascii", "replace")
     except OSError:
         return set()
     return {line for line in text.split("\n") if is_digest(line)}

@@ -29,12 +29,7 @@ from pathlib import Path
 
 import orjson
 
-from xprim_nb._files import (
-    make_dirs,
-    storage_errors,
-    sync_tree,
-    write_atomic,
-)
+from xprim_nb._files import make_dirs, open_plain, read_plain, storage_errors, sync_tree, write_atomic
 from xprim_nb._hashing import Digest, read_range
 from xprim_nb._text import format_bytes, format_count
 from xprim_nb.cache.install import Installer
@@ -317,7 +312,10 @@ def _unpacks_to(path: Path, digest: str) -> bool:
     found = hashlib.sha256()
     module = zstandard()
     try:
-        with path.open("rb") as file, module.ZstdDecompressor().stream_reader(file) as reader:
+        with (
+            os.fdopen(open_plain(path), "rb") as file,
+            module.ZstdDecompressor().stream_reader(file) as reader,
+        ):
             while block := reader.read(1 << 20):
                 found.update(block)
     except (OSError, module.ZstdError):
@@ -327,7 +325,7 @@ def _unpacks_to(path: Path, digest: str) -> bool:
 
 def _receipt(layout: Layout, model: InstalledModel) -> dict[str, object]:
     try:
-        found = orjson.loads(layout.receipt_file(model.path).read_bytes())
+        found = orjson.loads(read_plain(layout.receipt_file(model.path)))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -25,7 +25,16 @@ from typing import Literal, TypeAlias
 
 import orjson
 
-from xprim_nb._files import PathLock, clone_file, make_dirs, storage_errors, sync_dir, sync_file, write_atomic
+from xprim_nb._files import (
+    PathLock,
+    clone_file,
+    make_dirs,
+    read_plain,
+    storage_errors,
+    sync_dir,
+    sync_file,
+    write_atomic,
+)
 from xprim_nb._hashing import read_range
 from xprim_nb._text import format_bytes, format_count
 from xprim_nb.cache.kept import changed_files, local_files
@@ -308,13 +317,13 @@ def _tell_receipts(layout: Layout, models: Sequence[InstalledModel], shared: os.
                     facts[path] = [now.st_size, now.st_mtime_ns, now.st_ctime_ns]
         if facts:
             receipt = layout.receipt_file(model.path)
-            document = orjson.loads(receipt.read_bytes())
+            document = orjson.loads(read_plain(receipt))
             document["files"] |= facts
             write_atomic(receipt, orjson.dumps(document, option=orjson.OPT_INDENT_2))
 
 
 def _recorded(layout: Layout, model: InstalledModel) -> list[str]:
     try:
-        return list(orjson.loads(layout.receipt_file(model.path).read_bytes())["files"])
+        return list(orjson.loads(read_plain(layout.receipt_file(model.path)))["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return []

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import orjson
 
-from xprim_nb._files import locked
+from xprim_nb._files import locked, read_plain
 from xprim_nb._hashing import Digest
 from xprim_nb._text import format_bytes, format_count
 from xprim_nb._threads import settled
@@ -190,6 +190,6 @@ class Restorer:
         """True when an earlier restore put it in place, and was killed before the archive went."""
         path = self._layout.receipt_file(self._layout.model_dir(archived.ref))
         try:
-            return bool(orjson.loads(path.read_bytes()).get(_MARK) == archived.document.id)
+            return bool(orjson.loads(read_plain(path)).get(_MARK) == archived.document.id)
         except (OSError, ValueError, AttributeError):
             return False
