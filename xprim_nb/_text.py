@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["STATUS_WORDS", "clean", "format_bytes", "format_count", "format_seconds"]
+__all__ = ["STATUS_WORDS", "clean", "format_bytes", "format_count", "format_seconds", "format_span"]
 
 # A verdict as a person hears it. Frames, JSON and the seed's reports keep the seed's values.
 STATUS_WORDS = {"failed": "damaged", "degraded": "degraded", "healthy": "healthy"}
@@ -65,3 +65,16 @@ def format_seconds(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def format_span(seconds: float) -> str:
+    """A time span as a person says it, in one unit.
+
+    >>> format_span(1), format_span(61), format_span(7300), format_span(200_000)
+    ('1 second', '1 minute', '2 hours', '2 days')
+    """
+    seconds = max(0.0, seconds)
+    for noun, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds >= 2 * length or (noun == "minute" and seconds >= length):
+            return format_count(round(seconds / length), noun)
+    return format_count(int(seconds), "second")
