@@ -107,6 +107,34 @@ async def test_a_pin_stays_the_users_choice_through_refresh_and_rollback(room: R
         assert await manager.pins() == []
 
 
+async def test_a_refresh_takes_a_spent_archive_along(room: Room) -> None:
+    """It goes when a refresh, or a pull with nothing to do, finds the version whole; not while it alone has right bytes."""
+    newer = {**_FILES, "config.json": b'{"new": 1}'}
+    room.publish({_A: _FILES, "group/a v2": newer}, alias={"group/a latest": "v1"})
+    ref = "group/a latest"
+    async with room.manager() as manager:
+        await manager.pull(ref)
+        await manager.archive(ref)
+        room.publish({}, alias={"group/a latest": "v2"})
+        await manager.pull(ref)
+        assert len(await manager.archived()) == 1, "of another version"
+        config = room.dir(ref) / "config.json"
+        config.write_bytes(b"mine")
+        room.publish({}, alias={"group/a latest": "v1"})
+        assert (await manager.refresh(ref)).conflicts
+        assert len(await manager.archived()) == 1, "the published file lies beside, under another name"
+        assert (await manager.repair(ref, overwrite_modified=True)).success
+        assert (await manager.pull(ref)).status == "already_installed"
+        assert await manager.archived() == []
+        config.with_name("config.json.upstream").unlink()
+        await manager.archive(ref)
+        room.publish({}, alias={"group/a latest": "v2"})
+        await manager.pull(ref)
+        room.publish({}, alias={"group/a latest": "v1"})
+        assert (await manager.refresh(ref)).status == "refreshed"
+        assert await manager.archived() == []
+
+
 async def test_usage_is_counted_in_memory_and_written_in_batches(room: Room) -> None:
     """Opening files writes nothing; a batch, or the end, does; nobody's count is lost by another's."""
     room.publish({_A: _FILES})
