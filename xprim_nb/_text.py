@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["STATUS_WORDS", "clean", "format_bytes", "format_count", "format_seconds", "format_span"]
+__all__ = [
+    "STATUS_WORDS",
+    "clean",
+    "format_bytes",
+    "format_count",
+    "format_paused",
+    "format_seconds",
+    "format_span",
+]
 
 # A verdict as a person hears it. Frames, JSON and the seed's reports keep the seed's values.
 STATUS_WORDS = {"failed": "damaged", "degraded": "degraded", "healthy": "healthy"}
@@ -53,6 +61,20 @@ def format_count(number: int, noun: str) -> str:
     ('1 version', '2,000 versions')
     """
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def format_paused(progress: object) -> str:
+    """What stopped work says; of a pull only verified bytes count, because only they are kept.
+
+    Args:
+        progress: A `PullProgress`, which can be resumed; a `CheckProgress`, which cannot; None while there is none.
+    """
+    total = getattr(progress, "bytes_total", 0)
+    if not total:
+        return "paused; run again to resume"
+    if hasattr(progress, "models_total"):
+        return "stopped"
+    return f"paused at {100 * getattr(progress, 'bytes_completed', 0) // total} %; run again to resume"
 
 
 def format_seconds(seconds: float) -> str:

@@ -70,6 +70,29 @@ def test_interrupt_pauses_cleanly(kernel: Kernel, gate: Hold, server: FaultyRegi
     assert server.count("chunk") == 6
 
 
+@pytest.mark.parametrize(
+    ("waits", "name"), [("await h", "CancelledError"), ("h.result()", "KeyboardInterrupt")]
+)
+def test_interrupt_of_a_cell_that_waits_for_a_handle(
+    kernel: Kernel, gate: Hold, waits: str, name: str
+) -> None:
+    """It says in one line how far the pull came and how it goes on, as `--wait` does; the pull has stopped."""
+    kernel.run(f"h = %xprim pull {_REF}")
+    gate.wait_reached()
+    for _ in range(200):  # ten times a second there is news
+        if kernel.run("print(h.snapshot().chunks_completed)").text() == "4\n":
+            break
+    cell = kernel.start(f"display('waiting')\n{waits}")
+    so_far = kernel.watch(cell, "waiting")
+    kernel.interrupt()
+    outcome = kernel.finish(cell, so_far)
+    assert outcome.reply["status"] == "error"
+    (error,) = outcome.of("error")
+    line = "pull demo/big v1: paused at 40 %; run again to resume"
+    assert (error["ename"], error["traceback"]) == (name, [line])
+    assert kernel.run("print(h.done)").text() == "True\n"
+
+
 def test_handle_is_fresh_when_shown_again(kernel: Kernel, gate: Hold) -> None:
     """Without `--wait` the cell ends at once; the handle shows how far it is each time, and nothing is printed."""
     started = kernel.run(f"h = %xprim pull {_REF}\nh")
