@@ -16,7 +16,7 @@ import pytest
 from hypothesis import settings
 
 # Switches of the test run itself, which are not settings of the package under test.
-_KEPT = {"XPRIM_ARTEFACTS", "XPRIM_REQUIRE_BROWSER"}
+_KEPT = {"XPRIM_ARTEFACTS", "XPRIM_KERNELS", "XPRIM_REQUIRE_BROWSER"}
 # Where a home, a config, a cache or a runtime directory is looked up, on any platform that CI runs on.
 _HOME_VARIABLES = {
     "APPDATA": "roaming",

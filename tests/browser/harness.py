@@ -61,6 +61,8 @@ _KERNEL_IS_IDLE = """() => {
   const kernel = window.jupyterapp?.shell?.currentWidget?.context?.sessionContext?.session?.kernel;
   return !!kernel && kernel.connectionStatus === 'connected' && kernel.status === 'idle';
 }"""
+_KERNEL_IS_CONNECTED = """() =>
+  window.jupyterapp?.shell?.currentWidget?.context?.sessionContext?.session?.kernel?.connectionStatus === 'connected'"""
 _CODE_CELLS = """const panel = window.jupyterapp.shell.currentWidget;
   const isCode = c => c.model.type === 'code' && c.model.sharedModel.source.trim();
   const cells = panel.content.widgets.filter(isCode);
@@ -226,6 +228,11 @@ class Notebook:
 
     def run_all(self, deadline_s: float = 120) -> None:
         """Run every cell and return when all have ended, or one has failed, within `deadline_s` seconds."""
+        self.start_all()
+        self.wait_ended(deadline_s)
+
+    def start_all(self) -> None:
+        """Run every cell; return when the first has begun."""
         from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
         # The command's promise ends with the last cell, so nobody awaits it; on a loaded machine one in some
@@ -238,7 +245,28 @@ class Notebook:
             except PlaywrightTimeout:
                 if last_try:
                     raise
+
+    def wait_ended(self, deadline_s: float = 120) -> None:
+        """Return when every cell has ended, or one has failed."""
         self.page.wait_for_function(_HAS_ENDED, timeout=deadline_s * 1000)
+
+    def is_busy(self) -> bool:
+        """Whether the kernel is working at this moment."""
+        return not self.page.evaluate(_KERNEL_IS_IDLE)
+
+    def interrupt(self) -> None:
+        """Press the stop button."""
+        self.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:interrupt-kernel'); }")
+
+    def reload(self) -> None:
+        """Load the page anew, and return when its kernel is connected again."""
+        self.page.reload()
+        self.page.locator(".jp-NotebookPanel .jp-Notebook").wait_for(timeout=_OPEN_DEADLINE_MS)
+        self.page.wait_for_function(_KERNEL_IS_CONNECTED, timeout=_OPEN_DEADLINE_MS)
+
+    def save(self) -> None:
+        """Save the document, and return when that is done."""
+        self.page.evaluate("async () => { await window.jupyterapp.commands.execute('docmanager:save'); }")
 
     def outputs(self) -> list[list[dict[str, Any]]]:
         """What each non-empty code cell shows, in nbformat's words."""

@@ -53,6 +53,23 @@ async def test_an_unfinished_pull_is_pruned_now(room: Room, server: FaultyRegist
     assert server.count("chunk") == 3
 
 
+async def test_one_unfinished_pull_is_discarded(room: Room, server: FaultyRegistry) -> None:
+    """What was fetched of one version goes; what was fetched of another, and what is installed, stays."""
+    room.publish({_A: _FILES, _B: _OTHER})
+    first, second = [await _leave_unfinished(room, server, ref) for ref in (_A, _B)]
+    async with room.manager() as manager:
+        discarded = await manager.discard(_A)
+        assert (discarded.partials, discarded.in_use) == ((first.name,), ())
+        assert discarded.bytes_freed > 0
+        assert not first.exists()
+        assert second.exists()
+        assert (await manager.discard(_A)).partials == ()
+        assert (await manager.discard("group/unknown v1")).partials == ()
+        await manager.pull(_B)
+        assert (await manager.discard(_B)).partials == ()
+    require_sound(room.base, {_B: _OTHER})
+
+
 async def test_prune_does_not_believe_a_clock(room: Room, server: FaultyRegistry) -> None:
     """What is dated into the future (a clock set back, a file server ahead) is pruned now all the same."""
     room.publish({_A: _FILES})

@@ -42,6 +42,22 @@ async def test_a_pull_installs_the_published_bytes(room: Room) -> None:
     require_sound(room.base, {_V1: _FILES})
 
 
+async def test_a_plan_for_a_known_manifest_asks_for_no_index(room: Room) -> None:
+    """Whoever has the registry's list plans a pull by the manifest's hash: its index is not asked for it again."""
+    made = room.publish({_V1: _FILES})
+    with FaultyRegistry(made.root) as server:
+        async with room.manager(registry_url=server.url) as manager:
+            plan = await manager.plan_pull(_V1, manifest_hash=made.manifest_hash(_V1))
+            assert server.count("index") == 0
+            asked = await manager.plan_pull(_V1)
+            assert (plan.status, plan.bytes_network, plan.files) == (
+                asked.status,
+                asked.bytes_network,
+                asked.files,
+            )
+    assert plan.bytes_network == 19500
+
+
 async def test_nothing_is_left_beside_the_model(room: Room) -> None:
     """After a pull there is no unfinished pull, no trash, no intent and no temporary file anywhere."""
     room.publish({_V1: _FILES})

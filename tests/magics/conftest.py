@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import atexit
 import os
-import re
-import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from queue import Empty
-from types import TracebackType
 from typing import Any
 
 import pytest
 from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
-from jupyter_client.blocking.client import BlockingKernelClient
-from jupyter_client.kernelspec import KernelSpecManager
-from jupyter_client.manager import KernelManager
 from traitlets.config import Config as TraitletsConfig
 
 from xprim_nb.magics import unload
+from xprim_nb.testing.faulty_registry import FaultyRegistry
+from xprim_nb.testing.gates import Hold
 from xprim_nb.testing.registries import MadeRegistry, make_registry, random_bytes
 
-ROOT = Path(__file__).resolve().parents[2]
-# A kernel starts in a second; on a loaded machine it may take many.
-_DEADLINE_S = 25
+from .kernels import ROOT, Kernel
 
 
 @pytest.fixture
@@ -92,103 +84,6 @@ def value_of(result: ExecutionResult) -> Any:
     return result.result
 
 
-@dataclass
-class Outcome:
-    """What one cell did.
-
-    Attributes:
-        reply: The content of the reply.
-        outputs: The messages it published, as (type, content).
-    """
-
-    reply: Mapping[str, Any] = field(default_factory=dict)
-    outputs: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
-
-    def of(self, kind: str) -> list[Mapping[str, Any]]:
-        """The contents of one type, in order."""
-        return [content for name, content in self.outputs if name == kind]
-
-    def text(self, stream: str = "stdout") -> str:
-        """What was printed."""
-        return "".join(each["text"] for each in self.of("stream") if each["name"] == stream)
-
-
-class Kernel:
-    """A real kernel with a client. Ends with its `with` block."""
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        specs = KernelSpecManager()
-        specs.kernel_dirs = []  # this interpreter's own kernel, whatever else is registered
-        self._manager = KernelManager(kernel_name="python3", kernel_spec_manager=specs)
-        self._manager.start_kernel(env=dict(environment))
-        self._client: BlockingKernelClient = self._manager.blocking_client()
-        self._client.start_channels()
-        self._client.wait_for_ready(timeout=_DEADLINE_S)
-
-    def run(self, code: str) -> Outcome:
-        """Run a cell to its end."""
-        return self.finish(self.start(code))
-
-    def start(self, code: str) -> str:
-        """Begin a cell; the result names it."""
-        return str(self._client.execute(code))
-
-    def watch(self, cell: str, pattern: str) -> Outcome:
-        """What a cell has published when its text displays match for the first time."""
-        outcome = Outcome()
-        for kind, content in self._messages(cell):
-            outcome.outputs.append((kind, content))
-            if re.search(pattern, str(content.get("data", {}).get("text/plain", ""))):
-                return outcome
-        raise AssertionError(f"the cell ended without showing {pattern!r}: {outcome}")
-
-    def finish(self, cell: str, so_far: Outcome | None = None) -> Outcome:
-        """Everything a cell did, once it has ended."""
-        outcome = so_far or Outcome()
-        outcome.outputs.extend(self._messages(cell))
-        deadline = time.monotonic() + _DEADLINE_S
-        while not outcome.reply:
-            message = self._client.get_shell_msg(timeout=deadline - time.monotonic())
-            if message["parent_header"].get("msg_id") == cell:
-                outcome.reply = message["content"]
-        return outcome
-
-    def interrupt(self) -> None:
-        """Press the stop button."""
-        self._manager.interrupt_kernel()
-
-    def complete(self, code: str) -> dict[str, Any]:
-        """What Tab offers at the end of `code`."""
-        asked = self._client.complete(code, len(code))
-        while True:
-            message = self._client.get_shell_msg(timeout=_DEADLINE_S)
-            if message["parent_header"].get("msg_id") == asked:
-                content: dict[str, Any] = message["content"]
-                return content
-
-    def _messages(self, cell: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        while True:
-            try:
-                message = self._client.get_iopub_msg(timeout=_DEADLINE_S)
-            except Empty as error:
-                raise TimeoutError("the kernel fell silent") from error
-            if message["parent_header"].get("msg_id") != cell:
-                continue
-            if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
-                return
-            if message["msg_type"] not in ("status", "execute_input"):
-                yield message["msg_type"], message["content"]
-
-    def __enter__(self) -> Kernel:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._client.stop_channels()
-        self._manager.shutdown_kernel(now=True)
-
-
 @pytest.fixture(scope="session")
 def any_kernel() -> Iterator[Kernel]:
     """A kernel for all tests that need one: starting it takes longer than they do."""
@@ -204,3 +99,19 @@ def kernel(any_kernel: Kernel, registry: MadeRegistry, data_dir: Path) -> Iterat
     assert (loaded.reply["status"], loaded.outputs) == ("ok", [])
     yield any_kernel
     any_kernel.run("%unload_ext xprim_nb\n%reset -f")
+
+
+@pytest.fixture
+def server(registry: MadeRegistry, kernel: Kernel) -> Iterator[FaultyRegistry]:
+    """The registry over HTTP, known to the kernel; one chunk at a time."""
+    with FaultyRegistry(registry.root) as running:
+        configured = kernel.run(f"config = %xprim config registry_url={running.url} concurrency=1")
+        assert configured.reply["status"] == "ok"
+        yield running
+
+
+@pytest.fixture
+def gate(server: FaultyRegistry) -> Iterator[Hold]:
+    """Whoever asks for a fifth of the ten chunks of demo/big waits."""
+    with server.hold(on=lambda request: request.kind == "chunk" and server.count("chunk") > 4) as gate:
+        yield gate

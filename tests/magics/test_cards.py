@@ -11,7 +11,7 @@ from xprim_nb.errors import NotInstalledError, OfflineError, XprimError
 from xprim_nb.magics import cards
 from xprim_nb.registry.sources import SourceError
 
-from .conftest import Kernel
+from .kernels import Kernel
 
 
 def test_card_says_what_where_and_what_to_do() -> None:
@@ -60,6 +60,50 @@ def test_card_shows_control_characters() -> None:
     for shown in (cards.text_card(error), cards.html_card(error, "")):
         assert not set(shown) & set("\x1b\u202e\u200f")
         assert "\\x1b[2Jx.txt" in shown
+
+
+def test_long_messages_are_cut_and_kept() -> None:
+    """A card shows the beginning and says how much there is; all of it is folded up below."""
+    error = XprimError("<b>" + "x" * 10_000 + "END", subject="s" * 5_000, hint="h" * 5_000)
+    text, html = cards.text_card(error), cards.html_card(error, "File <stdin>")
+    assert len(text) < 1_700
+    assert "… (10,006 characters in all)" in text
+    before, _, folded = html.partition("<details><summary>All of it</summary>")
+    assert len(before) < 3_000
+    assert "END" not in before
+    assert "&lt;b&gt;" in folded
+    assert "END" in folded
+    lines = cards.text_card(XprimError("\n".join(f"line {number}" for number in range(100))))
+    assert "line 7 …" in lines
+    assert "line 8" not in lines
+    assert "All of it" not in cards.html_card(XprimError("short"), "")
+
+
+def test_folded_traceback_is_clean_too() -> None:
+    """The traceback quotes the message: it obeys nothing of it either."""
+    shown = cards.html_card(XprimError("x"), "XprimError: \x1b[31m\u202e</pre><script>")
+    assert not set(shown) & set("\x1b\u202e")
+    assert "<script>" not in shown
+
+
+def test_hostile_error_in_a_kernel(kernel: Kernel) -> None:
+    """Markup, escapes, marks and ten thousand letters reach a notebook as text, also in the line under the card."""
+    said = "'<img src=x onerror=alert(1)>\\x1b[2J\\u202e' + 'y' * 10_000"
+    outcome = kernel.run(
+        f"from xprim_nb import XprimError\nraise XprimError({said}, subject='<s>\\x9b', hint='<h>\\u2066')"
+    )
+    (card,) = outcome.of("display_data")
+    (error,) = outcome.of("error")
+    html, text = card["data"]["text/html"], card["data"]["text/plain"]
+    for shown in (html, text, error["evalue"]):
+        assert not set(shown) & set("\x1b\x9b\u202e\u2066")
+        assert "\\x1b[2J" in shown
+    assert "<img" not in html
+    assert "<s>" not in html
+    assert html.count("y" * 10_000) >= 1
+    assert len(text) < 1_000
+    assert len(error["evalue"]) < 300
+    assert kernel.run("print(1)").text() == "1\n"
 
 
 def test_card_in_a_terminal(shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> None:

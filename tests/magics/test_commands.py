@@ -13,6 +13,7 @@ from xprim_nb.cache.values import InstalledModel, Pulled, PullPlan, RemoteDetail
 from xprim_nb.config import Config
 from xprim_nb.errors import InvalidRefError, NetworkError, NotInstalledError
 from xprim_nb.magics.tables import InstalledDetail
+from xprim_nb.testing.faulty_registry import FaultyRegistry
 from xprim_nb.testing.registries import MadeRegistry
 
 from .conftest import value_of
@@ -162,6 +163,49 @@ def test_update_never_answers_without_asking(shell: InteractiveShell) -> None:
     value_of(shell.run_cell("config = %xprim config registry_url=http://127.0.0.1:9 offline=1"))
     with pytest.raises(NetworkError):
         value_of(shell.run_cell("%xprim update"))
+
+
+def test_windows_are_tables_in_a_terminal(
+    shell: InteractiveShell, registry: MadeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no window can be shown `browse` lists what there is and what is here, and `pulls` what runs."""
+    value_of(shell.run_cell("pulled = %xprim pull other/base v1 --wait"))
+    rows = value_of(shell.run_cell("%xprim browse"))
+    assert [(str(each.ref), cells[-1]) for each, cells in zip(rows, rows.cells, strict=True)] == [
+        ("demo/big v1", ""),
+        ("demo/tiny-llama latest", ""),
+        ("demo/tiny-llama v1", ""),
+        ("demo/tiny-llama v2", ""),
+        ("other/base v1", "installed"),
+    ]
+    (registry.root / "models.json").write_text("{}")
+    (alone,) = value_of(shell.run_cell("%xprim browse"))
+    assert isinstance(alone, InstalledModel)
+    assert repr(value_of(shell.run_cell("%xprim pulls"))).endswith("No pull is running.")
+
+
+def test_pulls_in_flight_have_their_lines(shell: InteractiveShell, registry: MadeRegistry) -> None:
+    """`pulls` in a terminal names each pull that runs, and how far it is."""
+    with FaultyRegistry(registry.root) as server, server.hold(on="chunk") as gate:
+        value_of(shell.run_cell(f"config = %xprim config registry_url={server.url}"))
+        handle = value_of(shell.run_cell("%xprim pull demo/big v1"))
+        gate.wait_reached()
+        rows = value_of(shell.run_cell("%xprim pulls"))
+        assert list(rows) == [handle]
+        assert repr(rows).splitlines()[1].startswith("demo/big v1  ")
+        gate.release()
+        handle.result(20)
+
+
+def test_browse_without_a_registry_lists_what_is_here(
+    shell: InteractiveShell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A registry that cannot be asked is a warning; what is installed is listed."""
+    value_of(shell.run_cell("pulled = %xprim pull other/base v1 --wait"))
+    value_of(shell.run_cell("config = %xprim config registry_url=http://127.0.0.1:9 offline=1"))
+    (row,) = value_of(shell.run_cell("rows = %xprim browse\nrows"))
+    assert (str(row.ref), isinstance(row, InstalledModel)) == ("other/base v1", True)
+    assert capsys.readouterr().err.startswith("warning: ")
 
 
 def test_config_shows_and_changes(shell: InteractiveShell, registry: MadeRegistry, tmp_path: Path) -> None:

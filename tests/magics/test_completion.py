@@ -14,7 +14,8 @@ from xprim_nb.magics.completion import Completer
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 from xprim_nb.testing.registries import MadeRegistry
 
-from .conftest import Kernel, value_of
+from .conftest import value_of
+from .kernels import Kernel
 
 if TYPE_CHECKING:
     from xprim_nb.toolkit import Toolkit
@@ -45,7 +46,9 @@ def test_commands_and_options(shell: InteractiveShell) -> None:
         "config",
         "help",
     }
-    assert _offered(shell, "%xprim pu") == {"pull": "command"}
+    assert _offered(shell, "%xprim pu") == {"pull": "command", "pulls": "command"}
+    assert _offered(shell, "%xprim doc") == {"doctor": "command"}
+    assert _offered(shell, "%xprim help bro") == {"browse": "command"}
     assert _offered(shell, "%xprim pull --w") == {"--wait": "option"}
     assert _offered(shell, "%xprim pull demo/big --dry") == {"--dry-run": "option"}
     assert _offered(shell, "%xprim help upd") == {"update": "command"}

@@ -15,7 +15,8 @@ from xprim_nb.magics import load, unload
 from xprim_nb.refs import ModelRef
 from xprim_nb.testing.registries import MadeRegistry
 
-from .conftest import Kernel, value_of
+from .conftest import value_of
+from .kernels import Kernel
 
 
 def _traces(shell: InteractiveShell) -> dict[str, object]:
@@ -27,6 +28,7 @@ def _traces(shell: InteractiveShell) -> dict[str, object]:
         "matchers": list(shell.Completer.custom_matchers),
         "errors": shell.custom_exceptions,
         "handler": shell.CustomTB,
+        "events": {name: list(heard) for name, heard in shell.events.callbacks.items()},
         "log": list(logging.getLogger("xprim_nb").handlers),
         "faces": {
             name: {str(each) for each in (*formatter.type_printers, *formatter.deferred_printers)}

@@ -1,69 +1,79 @@
-"""`--wait` in a real kernel: one display that moves, an interrupt that pauses cleanly, a pull that others join."""
+"""Pulls in a real kernel: a panel that shows at once and moves, an interrupt that pauses, a pull that others join."""
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+import time
 from pathlib import Path
 
 import pytest
 
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 from xprim_nb.testing.gates import Hold
-from xprim_nb.testing.registries import MadeRegistry
 
-from .conftest import Kernel
+from .kernels import Kernel, Outcome
 
 _REF = "demo/big v1"
+# What the stop button may take, and a button of a panel.
+_AT_ONCE_S = 1.0
 
 
-@pytest.fixture
-def server(registry: MadeRegistry, kernel: Kernel) -> Iterator[FaultyRegistry]:
-    """The registry over HTTP, known to the kernel."""
-    with FaultyRegistry(registry.root) as running:
-        configured = kernel.run(f"config = %xprim config registry_url={running.url} concurrency=1")
-        assert configured.reply["status"] == "ok"
-        yield running
+def _require_calm(server: FaultyRegistry, timeout_s: float = 5.0) -> None:
+    """The connection of every chunk has ended; the one that asked for the index is kept for the next question."""
+    deadline = time.monotonic() + timeout_s
+    while server.open_connections > 1 and time.monotonic() < deadline:
+        time.sleep(0.02)  # the server is told by its own sockets, and tells nobody
+    assert server.open_connections <= 1
+    server.wait_for(server.count("chunk"), on="chunk", done=True)
+    assert server.count("chunk") == 5
 
 
-@pytest.fixture
-def gate(server: FaultyRegistry) -> Iterator[Hold]:
-    """Whoever asks for a fifth of the ten chunks waits."""
-    with server.hold(on=lambda request: request.kind == "chunk" and server.count("chunk") > 4) as gate:
-        yield gate
-
-
-def test_one_display_follows_the_pull(kernel: Kernel, gate: Hold) -> None:
-    """The bar is one output that is changed in place, as text and HTML, and the result is the cell's value."""
+def test_one_panel_follows_the_pull(kernel: Kernel, gate: Hold) -> None:
+    """The panel is one output that follows by its comm, its static form says how it ended, the result is the value."""
     cell = kernel.start(f"%xprim pull {_REF} --wait")
-    so_far = kernel.watch(cell, r"4/10 chunks")
+    so_far = kernel.watch(cell, r"running: .*4/10 chunks")
     gate.release()
     outcome = kernel.finish(cell, so_far)
     assert outcome.reply["status"] == "ok"
+    panel = kernel.panel(outcome)
+    assert panel.lines[-1].startswith("done: installed, 9.8 KB in ")
+    assert len(panel.updates) >= 2
     shown = [*outcome.of("display_data"), *outcome.of("update_display_data")]
     assert len(outcome.of("display_data")) == 1
-    assert len(outcome.of("update_display_data")) >= 1
+    assert len(outcome.of("update_display_data")) == 1
     assert len({each["transient"]["display_id"] for each in shown}) == 1
-    assert all('role="progressbar"' in each["data"]["text/html"] for each in shown[1:])
-    assert shown[-1]["data"]["text/plain"].startswith("demo/big v1: installed, 9.8 KB in ")
+    assert all('role="progressbar"' in each["data"]["text/html"] for each in shown)
+    assert shown[-1]["data"]["text/plain"].startswith("pull demo/big v1: installed, 9.8 KB in ")
     (result,) = outcome.of("execute_result")
     assert "Status:   installed" in result["data"]["text/plain"]
     assert outcome.text() + outcome.text("stderr") == ""
 
 
 def test_interrupt_pauses_cleanly(kernel: Kernel, gate: Hold, server: FaultyRegistry) -> None:
-    """The stop button ends the cell with one line that says how to go on; running it again fetches only the rest."""
+    """The stop button ends the cell within a second with one line that says how to go on; nothing runs behind it.
+
+    The panel says that it is paused, the server sees every connection end, and running it again fetches only the rest.
+    """
     cell = kernel.start(f"%xprim pull {_REF} --wait")
-    so_far = kernel.watch(cell, r"4/10 chunks")
+    so_far = kernel.watch(cell, r"running: .*4/10 chunks")
+    assert server.open_connections == 2
+    begun = time.monotonic()
     kernel.interrupt()
     outcome = kernel.finish(cell, so_far)
+    assert time.monotonic() - begun < _AT_ONCE_S
     assert outcome.reply["status"] == "error"
     (error,) = outcome.of("error")
     line = "pull demo/big v1: paused at 40 %; run again to resume"
     assert (error["ename"], error["traceback"]) == ("KeyboardInterrupt", [line])
-    assert outcome.of("update_display_data")[-1]["data"]["text/plain"] == line
+    panel = kernel.panel(outcome)
+    assert panel.lines[-1] == "paused: paused at 40 %; 3.9 KB are kept"
+    assert panel.state["rows"][0]["buttons"] == ["resume", "cancel"]
+    assert outcome.of("update_display_data")[-1]["data"]["text/plain"].endswith(
+        panel.state["rows"][0]["line"]
+    )
     gate.release()
+    _require_calm(server)
     server.forget_requests()
     again = kernel.run(f"%xprim pull {_REF} --wait")
     assert again.reply["status"] == "ok"
@@ -93,32 +103,72 @@ def test_interrupt_of_a_cell_that_waits_for_a_handle(
     assert kernel.run("print(h.done)").text() == "True\n"
 
 
+def test_interrupted_await_pauses_too(kernel: Kernel, gate: Hold, server: FaultyRegistry) -> None:
+    """A cell that awaits the handle stops within a second as well, and so does the pull."""
+    started = kernel.run(f"h = %xprim pull {_REF}")
+    cell = kernel.start("await h")
+    gate.wait_reached()
+    begun = time.monotonic()
+    kernel.interrupt()
+    outcome = kernel.finish(cell)
+    assert time.monotonic() - begun < _AT_ONCE_S
+    assert outcome.reply["status"] == "error"
+    panel = kernel.panel(started)
+    kernel.until(lambda: panel.lines[-1] == "paused: paused at 40 %; 3.9 KB are kept", _AT_ONCE_S)
+    gate.release()
+    _require_calm(server)
+    assert kernel.run("print(h.done)").text() == "True\n"
+
+
+def shown_by(outcome: Outcome) -> list[str]:
+    """The kinds of a cell's outputs; a panel's own messages, and what brings its static form up to date, are none."""
+    kinds = [kind for kind, _ in outcome.outputs]
+    return [kind for kind in kinds if not kind.startswith("comm_") and kind != "update_display_data"]
+
+
 def test_handle_is_fresh_when_shown_again(kernel: Kernel, gate: Hold) -> None:
     """Without `--wait` the cell ends at once; the handle shows how far it is each time, and nothing is printed."""
     started = kernel.run(f"h = %xprim pull {_REF}\nh")
     assert started.reply["status"] == "ok"
-    assert [kind for kind, _ in started.outputs] == ["execute_result"]
+    assert shown_by(started) == ["display_data"]
+    first = kernel.panel(started)
     gate.wait_reached()
-    for _ in range(200):  # ten times a second there is news
-        seen = kernel.run("h").of("execute_result")[0]["data"]
-        if "4/10 chunks" in seen["text/plain"]:
-            break
-    assert "4/10 chunks" in seen["text/plain"]
-    assert 'role="progressbar"' in seen["text/html"]
+    kernel.until(lambda: "4/10 chunks" in first.lines[-1])
+    again = kernel.run("h")
+    assert (len(again.of("display_data")), again.of("execute_result")) == (1, [])
+    assert "4/10 chunks" in again.of("display_data")[0]["data"]["text/plain"]
+    second = kernel.panel(again)
+    assert second is not first
+    assert kernel.run("print(repr(h))").text().startswith("<Handle: pull demo/big v1, 4")
     gate.release()
+    kernel.until(lambda: first.lines[-1][:4] == second.lines[-1][:4] == "done")
     ended = kernel.run("h.result(20)\nh")
-    assert ended.of("execute_result")[0]["data"]["text/plain"].startswith("demo/big v1: installed")
+    assert ended.of("display_data")[0]["data"]["text/plain"].startswith("pull demo/big v1: installed")
     assert ended.text() + ended.text("stderr") == ""
 
 
+def test_command_alone_shows_one_panel(kernel: Kernel, gate: Hold) -> None:
+    """`%xprim pull` as a cell's last line returns the handle and shows its panel once."""
+    outcome = kernel.run(f"%xprim pull {_REF}")
+    assert shown_by(outcome) == ["display_data"]
+    assert kernel.run("print(type(_).__name__)").text() == "Handle\n"
+    gate.release()
+    panel = kernel.panel(outcome)
+    kernel.until(lambda: panel.lines[-1].startswith("done"))
+
+
 def test_later_cell_joins_the_pull(kernel: Kernel, gate: Hold, server: FaultyRegistry) -> None:
-    """A cell that waits for a model which is being pulled joins that pull; each chunk is fetched once."""
-    kernel.run(f"h = %xprim pull {_REF}")
+    """A cell that waits for a model which is being pulled joins that pull, with a panel of its own; chunks come once."""
+    first = kernel.panel(kernel.run(f"h = %xprim pull {_REF}"))
     gate.wait_reached()
     cell = kernel.start(f"pulled = %xprim pull {_REF} --wait")
     so_far = kernel.watch(cell, r"/10 chunks")
     gate.release()
-    assert kernel.finish(cell, so_far).reply["status"] == "ok"
+    joined = kernel.finish(cell, so_far)
+    assert joined.reply["status"] == "ok"
+    second = kernel.panel(joined)
+    assert second is not first
+    kernel.until(lambda: first.lines[-1] == second.lines[-1] != "" and second.lines[-1].startswith("done"))
     assert server.count("chunk") == 10
     assert kernel.run("print(h.done, h.result().status)").text() == "True installed\n"
 
@@ -154,12 +204,15 @@ def test_cancelled_pull_is_a_card(kernel: Kernel, gate: Hold) -> None:
 
 
 def test_failed_pull_is_a_card(kernel: Kernel, server: FaultyRegistry) -> None:
-    """A pull that fails while it is waited for ends with the bar's last line and the card."""
+    """A pull that fails while it is waited for ends with the panel's last word, its hint, and the card."""
     outcome = kernel.run("%xprim pull demo/nothing v1 --wait")
     assert outcome.reply["ename"] == "ModelNotFoundError"
-    assert "failed: The registry has no model demo/nothing." in str(
-        outcome.of("update_display_data")[-1]["data"]
-    )
+    panel = kernel.panel(outcome)
+    assert panel.lines[-1].startswith("failed: The registry has no model demo/nothing.")
+    assert panel.state["rows"][0]["hint"]
+    # Whatever it said when it was first shown, what is saved says how it ended.
+    ended = [*outcome.of("display_data")[:1], *outcome.of("update_display_data")][-1]
+    assert "The registry has no model demo/nothing." in str(ended["data"]["text/html"])
     assert "What to do: " in outcome.of("display_data")[-1]["data"]["text/html"]
 
 

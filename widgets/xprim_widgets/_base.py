@@ -12,7 +12,6 @@ Source: spec 3 §Views; STYLE rules 14, 15; research notebook §4 (callbacks, th
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from abc import abstractmethod
 from collections.abc import Callable
@@ -42,7 +41,7 @@ _publish: Callable[..., object] = display  # IPython's has no types
 _TWIN_S = 2.0
 
 
-class View(anywidget.AnyWidget):
+class View(anywidget.AnyWidget):  # type: ignore[misc]  # published without types
     """A window on a toolkit's state. Lives until `close`; what it shows goes on without it.
 
     Args:
@@ -65,11 +64,14 @@ class View(anywidget.AnyWidget):
         self._kit = kit
         self._guard = threading.RLock()
         self._ends: list[Callable[[], object]] = []
+        self._closed = False
         self._twin = _static.Twin(self.to_html, self.to_text)
         super().__init__()
         self._pulse = Pulse(self._drawn)
         self._ends.append(self._pulse.close)
         self.on_msg(self._hear)
+        if hasattr(self.comm, "_reply_subshell_for"):
+            self.comm._reply_subshell_for = _as_addressed
 
     # -- for the views ------------------------------------------------------------------------------
 
@@ -137,15 +139,44 @@ class View(anywidget.AnyWidget):
 
     def close(self) -> None:
         """Take the view away and give everything back; the work it shows goes on. Idempotent."""
+        if "_ends" not in vars(self):  # it was never made: an argument was wrong
+            return
+        with self._guard:
+            closed, self._closed = self._closed, True
+        if closed:
+            return
         while self._ends:
             self._ends.pop()()
         self._twin.close()
+        # Its layout is a widget too, and would stay for ever; asking for it would make one where there is none.
+        layout = self._trait_values.get("layout")
         super().close()
+        if layout is not None:
+            layout.close()
+
+    def __del__(self) -> None:
+        """Do nothing: the collector comes at any moment, also while its thread holds a lock that closing needs.
+
+        It never comes to a view that is open: its comm holds it.
+        """
 
     def settle(self) -> None:
         """Have the static form say what the view says now: its work has ended."""
         self.draw()
         self._twin.settle()
+
+    def open(self) -> None:
+        """Tell the front end of it, unless nobody wants more than the static form."""
+        if not _static.static_only():
+            super().open()
+
+    def cell_ended(self) -> None:
+        """A cell has ended; where its outputs stay as they are now, they shall say what is the case now."""
+        if _static.keeps_cells():
+            try:
+                self.settle()
+            except Exception:  # noqa: BLE001  # the cell has done its work; a view that cannot be drawn is no fault of it
+                _log.exception("a view could not be drawn")
 
     def op_dismiss(self) -> None:
         """The error has been read."""
@@ -154,7 +185,9 @@ class View(anywidget.AnyWidget):
 
     def _ipython_display_(self) -> None:
         self.draw()
-        if static_only():
+        if _static.static_only():
+            self._twin.show(alone=True)
+        elif self._closed:
             _publish(self._twin.bundle(), raw=True)
         elif _static.has_twins():
             self._twin.show()
@@ -163,7 +196,7 @@ class View(anywidget.AnyWidget):
             self._twin.show(self._live())
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:  # noqa: ANN401  # as ipywidgets has it
-        return self._twin.bundle() if static_only() else self._live() | self._twin.bundle()
+        return self._twin.bundle() if self.comm is None else self._live() | self._twin.bundle()
 
     def _live(self) -> dict[str, Any]:
         bundle = super()._repr_mimebundle_()
@@ -190,14 +223,18 @@ class View(anywidget.AnyWidget):
         self.poke()
 
 
+def _as_addressed(data: object, subshell_id: str | None) -> str | None:
+    """Hear a word where the front end sent it: our ops may run in any thread.
+
+    ipykernel 7.4 hands it to the subshell that published last instead, which may be busy with a cell, or, after a page
+    was loaded anew, gone: then the word is lost.
+    """
+    return subshell_id
+
+
 def told(text: str) -> str:
     """A sentence for a view: commands as cells have them, nothing in it that turns or moves text."""
     return clean(in_notebook(text))
-
-
-def static_only() -> bool:
-    """True where only the static form is wanted: `XPRIM_NB_STATIC=1`, for documentation builds."""
-    return os.environ.get("XPRIM_NB_STATIC", "") not in ("", "0")
 
 
 def new_id() -> str:

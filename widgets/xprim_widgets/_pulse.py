@@ -77,7 +77,7 @@ class Pulse:
             self._last = time.monotonic()
         try:
             self._draw()
-        except Exception:  # a view that cannot be drawn must not end the pull it shows
+        except Exception:  # noqa: BLE001  # a view that cannot be drawn must not end the pull it shows
             _log.exception("a view could not be drawn")
 
     def _after(self, drawn: asyncio.Future[None]) -> None:

@@ -21,20 +21,34 @@ from IPython.display import display
 
 from xprim_nb._bridge import home_loop
 
-__all__ = ["Twin", "has_twins"]
+__all__ = ["Twin", "has_twins", "keeps_cells", "static_only"]
 
 _publish: Callable[..., object] = display  # IPython's has no types
 
 # A twin is there for later: soon after the last change is early enough, and a running pull changes all the time.
 _SETTLED_S, _AT_LEAST_S = 2.0, 15.0
 
+# Variables that a kernel has from who started it: a Jupyter server, VS Code, Colab. nbclient sets none.
+_FRONT_ENDS = ("JPY_SESSION_NAME", "VSCODE_", "COLAB_")
+
 _CHILD = ".jp-OutputArea-child"
-# The output after a twin holds the live view, or what Lab says in its place.
+# What Lab puts in place of a view that it does not find, or not yet: a panel with nothing but words in it.
+_PANEL = ">.jp-OutputArea-output.lm-Panel"
+# The output after a twin holds the live view; no other output is ever hidden.
 _ONE_OF_TWO = (
     f"{_CHILD}:has(.xprim-twin):has(+ {_CHILD} .xprim-view){{display:none}}"
-    f"{_CHILD}:has(.xprim-twin)+{_CHILD}:has(.jp-RenderedHTMLCommon,.jupyter-widgets,.jp-OutputArea-output:empty)"
-    ":not(:has(.xprim-view)){display:none}"
+    f"{_CHILD}:has(.xprim-twin)+{_CHILD}:has({_PANEL}):not(:has({_PANEL}>*)){{display:none}}"
 )
+
+
+def static_only() -> bool:
+    """True where only the static form is wanted: `XPRIM_NB_STATIC=1`, for documentation builds."""
+    return os.environ.get("XPRIM_NB_STATIC", "") not in ("", "0")
+
+
+def keeps_cells() -> bool:
+    """True where an output is kept as it is when its cell ends: in documentation builds, and where a program runs it."""
+    return static_only() or not any(name.startswith(_FRONT_ENDS) for name in os.environ)
 
 
 def has_twins() -> bool:
@@ -54,6 +68,7 @@ class Twin:
         self._html, self._text = to_html, to_text
         self._id = uuid4().hex
         self._live: dict[str, Any] | None = None
+        self._alone = False
         self._shown: dict[str, str] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._since = 0.0
@@ -62,9 +77,14 @@ class Twin:
         """Its HTML and its text."""
         return {"text/html": f'<div class="xprim-static">{self._html()}</div>', "text/plain": self._text()}
 
-    def show(self, live: dict[str, Any] | None = None) -> None:
-        """Publish it: beside the live forms, in one output; or alone, and the live view is the next output."""
-        self._live, self._shown = live, self.bundle()
+    def show(self, live: dict[str, Any] | None = None, *, alone: bool = False) -> None:
+        """Publish it.
+
+        Args:
+            live: The live forms, to stand in the same output; without, the live view is the next output.
+            alone: There is no live view.
+        """
+        self._live, self._alone, self._shown = live, alone, self.bundle()
         _publish(self._dressed(self._shown), raw=True, display_id=self._id)
 
     def changed(self) -> None:
@@ -105,5 +125,7 @@ class Twin:
     def _dressed(self, bundle: dict[str, str]) -> dict[str, Any]:
         if self._live is not None:
             return {**self._live, **bundle}
+        if self._alone:
+            return {**bundle}
         html = f'<style>{_ONE_OF_TWO}</style><div class="xprim-twin">{bundle["text/html"]}</div>'
         return {**bundle, "text/html": html}

@@ -46,7 +46,9 @@ class PullPanel(View):
 
     asset = "pulls"
 
-    rows = traitlets.List(help="A dict for each pull, the oldest first: the fields of `PullRow`.").tag(sync=True)
+    rows: traitlets.List[Any] = traitlets.List(
+        help="A dict for each pull, the oldest first: the fields of `PullRow`."
+    ).tag(sync=True)
     empty = traitlets.Unicode(help="What stands there while there are no rows.").tag(sync=True)
 
     def __init__(self, kit: Toolkit, refs: Iterable[ModelRef | str] | None = None) -> None:

@@ -6,6 +6,7 @@ Source: spec 3 §Views (PullPanel: "a chunk map").
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 __all__ = ["FETCHED", "IN_FLIGHT", "MISSING", "REUSED", "ChunkMap"]
 
@@ -44,9 +45,7 @@ class ChunkMap:
         if count <= _MOST_CELLS:
             return "".join(map(str, states))
         edges = [count * cell // _MOST_CELLS for cell in range(_MOST_CELLS + 1)]
-        return "".join(
-            str(_of(states[start:end])) for start, end in zip(edges, edges[1:], strict=False)
-        )
+        return "".join(str(_of(states[start:end])) for start, end in pairwise(edges))
 
 
 def _of(stretch: bytearray) -> int:

@@ -70,15 +70,21 @@ class Puller:
         self.offers = Offers(layout, store, client)
         self._installer = Installer(layout, store, index)
 
-    async def plan(self, ref: ModelRef, *, force: bool = False) -> PullPlan:
+    async def plan(self, ref: ModelRef, *, force: bool = False, manifest_hash: str | None = None) -> PullPlan:
         """What `pull` would do now. Writes nothing but the cached index and manifest.
+
+        Args:
+            ref: Which version.
+            force: As if what is installed had to be verified byte by byte.
+            manifest_hash: What the registry offers, where that is known: then its index is not asked for it again.
 
         Raises:
             ModelNotFoundError: The registry has no such model or version.
             NetworkError: It could not be asked, and the answer is not on this machine.
             RegistryError, HashMismatchError: Its answer is broken.
         """
-        offer = await self.offers.offer(ref)
+        known = Offer(manifest_hash, ref.version) if manifest_hash is not None else None
+        offer = known or await self.offers.offer(ref)
         installed = await settled(self._store.find, ref)
         if installed is not None and installed.manifest_hash == offer.manifest_hash and not force:
             verified = await settled(self._store.manifest_of, installed)

@@ -7,9 +7,11 @@
       ├─▶ faces         how core values look in a cell
       │     └─▶ facts       what each of them has to tell, with cache_facts and upkeep_facts; loaded with the first
       │           └─▶ sheets      how that is laid out, harmlessly; wording: in the notebook's own words
+      ├─▶ views         windows on core values, found by entry point; loaded with the first that is shown
       └─▶ commands      what each command does, with cache_commands; loaded with the first one
             ├─▶ tables      lists that show as tables, with cache_tables
-            └─▶ waiting     `--wait`: one display that follows a pull
+            ├─▶ waiting     `--wait`: a panel or a line that follows a pull
+            └─▶ doctor      what all of this stands on, with doctor_kernel, doctor_machine and doctor_registry
 
 Source: spec 3 §Magics.
 """

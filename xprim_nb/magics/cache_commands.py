@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
@@ -18,8 +18,10 @@ from xprim_nb.magics import cache_tables, waiting
 from xprim_nb.magics.naming import named, versioned
 
 if TYPE_CHECKING:
-    from xprim_nb.cache.health.report import Depth
+    from xprim_nb.cache.health.report import Depth, ValidationReport
     from xprim_nb.magics.extension import Extension
+    from xprim_nb.magics.views import View
+    from xprim_nb.refs import ModelRef
     from xprim_nb.reports import HealthReport
 
 __all__ = ["COMMANDS"]
@@ -41,21 +43,30 @@ def _health(extension: Extension, asked: argparse.Namespace) -> HealthReport:
         for each in extension.kit.list_installed().result()
         if wanted is None or each.ref == wanted or (not wanted.version and each.ref.name == wanted.name)
     ]
+    view = extension.views.open("health", None if wanted is None else [each.ref for each in models])
+    if view is not None:  # before anything is checked, so that it shows how far that is
+        view._ipython_display_()
+    found = list(status.health_summary.values())
     if asked.quick or asked.full:
-        if wanted is None:
-            found = waiting.wait_quietly(extension.shell, extension.kit.validate_all(_depth(asked)))
-        else:
-            found = [
-                waiting.wait_quietly(extension.shell, extension.kit.validate(each.ref, _depth(asked)))
-                for each in models
-            ]
-    else:
-        found = list(status.health_summary.values())
+        found = _checked(
+            extension, _depth(asked), None if wanted is None else [each.ref for each in models], view
+        )
     # With pandas, and so not before somebody looks at it.
     made: HealthReport = importlib.import_module("xprim_nb.reports").HealthReport(
         tuple(found), tuple(models), command="%xprim repair {ref}"
     )
+    if view is not None:
+        extension.views.told(made)
     return made
+
+
+def _checked(
+    extension: Extension, depth: Depth, refs: Sequence[ModelRef] | None, view: View | None
+) -> list[ValidationReport]:
+    """Look again at some models, or at all."""
+    if refs is None:
+        return waiting.wait_quietly(extension.shell, extension.kit.validate_all(depth), view)
+    return [waiting.wait_quietly(extension.shell, extension.kit.validate(ref, depth), view) for ref in refs]
 
 
 def _depth(asked: argparse.Namespace) -> Depth:

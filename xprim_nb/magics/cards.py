@@ -24,9 +24,13 @@ __all__ = ["html_card", "show_ours", "text_card"]
 
 _publish: Callable[..., object] = display  # IPython's has no types
 
+# More nobody reads at a glance; all of it is one click away.
+_MESSAGE_CHARS, _WHERE_CHARS, _MOST_LINES = 600, 200, 8
+
 _STYLE = (
     "border-left:4px solid var(--jp-error-color1,#d32f2f);padding:.4em .9em;margin:.2em 0;"
-    "background:var(--jp-layout-color1,transparent);color:var(--jp-ui-font-color1,inherit)"
+    "background:var(--jp-layout-color1,transparent);color:var(--jp-ui-font-color1,inherit);"
+    "overflow-wrap:anywhere"  # a name of a thousand letters shall not widen the page
 )
 
 
@@ -59,6 +63,10 @@ def show_ours(shell: InteractiveShell) -> Callable[[], None]:
     return end
 
 
+class _Said(Exception):
+    """What stands under the card, in place of a message that may be pages long."""
+
+
 def _show(
     shell: InteractiveShell, kind: type[BaseException], error: XprimError, trace: TracebackType | None
 ) -> list[str]:
@@ -69,7 +77,8 @@ def _show(
         return []
     full = "".join(traceback.format_exception(kind, error, trace))
     _publish({"text/plain": text_card(error), "text/html": html_card(error, full)}, raw=True)
-    shell._showtraceback(error.kind, error, [])
+    # Front ends without a traceback show this as one line of text.
+    shell._showtraceback(error.kind, _Said(_cut(_facts(error)[0].partition("\n")[0], _WHERE_CHARS)), [])
     return []
 
 
@@ -79,13 +88,23 @@ def _facts(error: XprimError) -> tuple[str, str, str]:
     return clean(in_notebook(error.message)), clean(where), clean(in_notebook(error.hint))
 
 
+def _cut(text: str, most: int) -> str:
+    """The beginning of a text, and how much there is of it, where a card has no room for all."""
+    head = "\n".join(text.splitlines()[:_MOST_LINES])[:most]
+    return (
+        text
+        if len(head) >= len(text.rstrip("\n"))
+        else f"{head.rstrip()} … ({len(text):,} characters in all)"
+    )
+
+
 def text_card(error: XprimError) -> str:
     """The card as text."""
     message, where, hint = _facts(error)
     lines = [
-        f"{error.kind.__name__}: {message}",
-        f"where: {where}" if where else "",
-        f"hint: {hint}" if hint else "",
+        f"{error.kind.__name__}: {_cut(message, _MESSAGE_CHARS)}",
+        f"where: {_cut(where, _WHERE_CHARS)}" if where else "",
+        f"hint: {_cut(hint, _MESSAGE_CHARS)}" if hint else "",
     ]
     return "\n".join(line for line in lines if line)
 
@@ -93,11 +112,19 @@ def text_card(error: XprimError) -> str:
 def html_card(error: XprimError, full_traceback: str) -> str:
     """The card as HTML, readable in light and dark themes."""
     message, where, hint = _facts(error)
-    parts = [f"<strong>{escape(error.kind.__name__)}</strong> {escape(message)}"]
-    parts += [f"<div>Where: <code>{escape(where)}</code></div>"] if where else []
-    parts += [f"<div>What to do: {escape(hint)}</div>"] if hint else []
-    parts.append(
-        "<details><summary>Traceback</summary>"
-        f'<pre style="white-space:pre-wrap">{escape(full_traceback)}</pre></details>'
-    )
+    shown = _cut(message, _MESSAGE_CHARS), _cut(where, _WHERE_CHARS), _cut(hint, _MESSAGE_CHARS)
+    parts = [f"<strong>{escape(error.kind.__name__)}</strong> <span>{escape(shown[0])}</span>"]
+    parts += [f"<div>Where: <code>{escape(shown[1])}</code></div>"] if where else []
+    parts += [f"<div>What to do: {escape(shown[2])}</div>"] if hint else []
+    if shown != (message, where, hint):
+        parts.append(_folded("All of it", "\n\n".join(each for each in (message, where, hint) if each)))
+    # It quotes the message, and so whatever a server said.
+    parts.append(_folded("Traceback", clean(full_traceback)))
     return f'<div class="xprim-error" role="alert" style="{_STYLE}">{"".join(parts)}</div>'
+
+
+def _folded(title: str, text: str) -> str:
+    return (
+        f"<details><summary>{title}</summary>"
+        f'<pre style="white-space:pre-wrap;max-height:30em;overflow:auto">{escape(text)}</pre></details>'
+    )

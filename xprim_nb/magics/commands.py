@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from IPython.core.error import UsageError
 
+from xprim_nb.errors import XprimError
 from xprim_nb.magics import settings, tables, waiting
 from xprim_nb.magics.naming import named, versioned
 
@@ -45,6 +46,13 @@ def run(extension: Extension, asked: argparse.Namespace) -> object:
             return extension.kit.path(versioned(asked)).result()
         case "update":
             return _update(extension, asked)
+        case "browse":
+            return extension.views.open("browser") or _everything(extension)
+        case "pulls":
+            return extension.views.open("pulls") or tables.running(extension.kit.pulls())
+        case "doctor":
+            # Loaded when it is called: it imports nearly everything there is to look at.
+            return importlib.import_module("xprim_nb.magics.doctor").examine(extension)
         case "config":
             return _config(extension, asked)
         case _:
@@ -70,6 +78,19 @@ def _models(
     for notice in listing.notices:
         extension.warn(notice.message)
     return tables.remote(listing, here.result(), filtered=asked.filter)
+
+
+def _everything(extension: Extension) -> tables.Rows[InstalledModel | RemoteModel]:
+    extension.tell_demo()
+    here = extension.kit.list_installed().result()
+    try:
+        listing = extension.kit.list_remote().result()
+    except XprimError as error:  # what is installed can be browsed all the same
+        extension.warn(error.message)
+        return tables.everything(None, here)
+    for notice in listing.notices:
+        extension.warn(notice.message)
+    return tables.everything(listing, here)
 
 
 def _pull(extension: Extension, asked: argparse.Namespace) -> Handle[Pulled] | Pulled | PullPlan:

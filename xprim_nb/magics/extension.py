@@ -69,6 +69,7 @@ class Extension:
         importlib.import_module("xprim_nb.magics.news").hear(kit.events, self.warn)
         old, self._kit, self.told_demo = self._kit, kit, False
         if old is not None:
+            self.views.settle()
             old.close()
 
     def add(self) -> None:
@@ -107,6 +108,8 @@ class Extension:
             %xprim repair | refresh | rollback REF       mend, renew, take back
             %xprim cleanup | free SIZE | pin | why PATH  room on the disk
             %xprim archive | restore | adopt | maintain
+            %xprim browse | pulls                        windows: every model, every pull
+            %xprim doctor                                what works here, what does not, what to do
             %xprim config [KEY=VALUE …]                  registry_url, data_dir, offline, …
             %xprim help [COMMAND]
 

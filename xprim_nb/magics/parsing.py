@@ -49,6 +49,9 @@ COMMANDS = {
     "restore": "Put an archived model back, byte for byte.",
     "adopt": "Let files that other programs have here serve pulls and repairs.",
     "maintain": "Check, mend, clean up, and say what was done.",
+    "browse": "Open the browser: find, pull, update and remove models by hand.",
+    "pulls": "Open the panel of every pull: pause, resume, retry, cancel.",
+    "doctor": "Look at what pulls and panels stand on, and say what to do about it.",
     "config": "Show the settings, or change them: registry_url=… data_dir=… offline=1.",
     "help": "Show the commands, or one of them in detail.",
 }

@@ -10,18 +10,31 @@ from dataclasses import dataclass
 from html import escape
 from typing import Generic, Self, TypeVar
 
+from xprim_nb._bridge import Handle
 from xprim_nb._text import clean, format_bytes, format_seconds
 from xprim_nb.cache.values import InstalledModel, Pulled, Removed, UpdateCheck
-from xprim_nb.magics import facts
+from xprim_nb.magics import faces, facts
 from xprim_nb.magics.wording import in_notebook
 from xprim_nb.refs import ModelRef
 from xprim_nb.registry.index import RemoteModel
 from xprim_nb.registry.listing import RemoteListing
 from xprim_nb.registry.manifest import FileEntry
 
-__all__ = ["InstalledDetail", "Rows", "checks", "installed", "pulls", "remote", "removals"]
+__all__ = [
+    "InstalledDetail",
+    "Rows",
+    "checks",
+    "everything",
+    "installed",
+    "pulls",
+    "remote",
+    "removals",
+    "running",
+]
 
 _T = TypeVar("_T")
+
+_HEADERS: tuple[str, ...] = ("model", "version", "size", "alias of", "here")
 
 
 class Rows(tuple[_T, ...], Generic[_T]):
@@ -108,10 +121,40 @@ def remote(
     note = "" if listing else "This registry lists no models."
     if listing.stale:
         note = f"{listing.source} as of {format_seconds(listing.age_s)} ago: {listing.why_stale}"
-    headers: tuple[str, ...] = ("model", "version", "size", "alias of", "here")
+    headers = _HEADERS
     if here is None:
         headers, cells = headers[:-1], [row[:-1] for row in cells]
     return Rows.of(kept, headers, cells, note or _none_found(kept, filtered))
+
+
+def everything(
+    listing: RemoteListing | None, here: Iterable[InstalledModel]
+) -> Rows[InstalledModel | RemoteModel]:
+    """What there is and what is installed in one table; what a registry lists no more is there too."""
+    installed = list(here)
+    table = remote(listing, installed) if listing is not None else Rows[RemoteModel].of((), _HEADERS, ())
+    listed = {each.ref for each in table}
+    others = [each for each in installed if each.ref not in listed]
+    rows: list[tuple[InstalledModel | RemoteModel, Sequence[str]]] = [
+        *zip(table, table.cells, strict=True),
+        *(
+            (each, (each.ref.name, each.ref.version, format_bytes(each.total_size), "", "installed"))
+            for each in others
+        ),
+    ]
+    rows.sort(key=lambda row: row[0].ref)
+    note = table.note or ("" if rows else "Nothing is installed, and no registry could be asked.")
+    return Rows.of((value for value, _ in rows), _HEADERS, [cells for _, cells in rows], note)
+
+
+def running(handles: Iterable[Handle[Pulled]]) -> Rows[Handle[Pulled]]:
+    """Pulls in flight, each with the line that says how far it is."""
+    listed = list(handles)
+    cells = [
+        (each.describe.removeprefix("pull "), faces.handle_text(each).removeprefix(f"{each.describe}: "))
+        for each in listed
+    ]
+    return Rows.of(listed, ("pull", "how far"), cells, "" if listed else "No pull is running.")
 
 
 def checks(found: Iterable[UpdateCheck]) -> Rows[UpdateCheck]:

@@ -67,7 +67,7 @@ class _Display:
             sys.stderr.write("\n")
 
 
-def wait_quietly(shell: InteractiveShell, handle: Handle[_T]) -> _T:
+def wait_quietly(shell: InteractiveShell, handle: Handle[_T], view: View | None = None) -> _T:
     """The same for what mostly takes an instant: nothing is shown unless it takes longer.
 
     Raises:
@@ -76,7 +76,7 @@ def wait_quietly(shell: InteractiveShell, handle: Handle[_T]) -> _T:
     try:
         return handle.result(_INSTANT_S)
     except TimeoutError:
-        return wait_for(shell, handle)
+        return wait_for(shell, handle, view)
 
 
 def wait_for(shell: InteractiveShell, handle: Handle[_T], view: View | None = None) -> _T:

@@ -156,9 +156,12 @@ class Manager(Health, Renewal, Upkeep, Adopting, Bundles, Maintenance):
         await self._opened.aclose()
 
     @at_home
-    async def plan_pull(self, ref: ModelRef | str, *, force: bool = False) -> PullPlan:
-        """What `pull` would do now; see `Puller.plan` for the errors."""
-        return await self._puller.plan(ModelRef.parse(ref).require_version(), force=force)
+    async def plan_pull(
+        self, ref: ModelRef | str, *, force: bool = False, manifest_hash: str | None = None
+    ) -> PullPlan:
+        """What `pull` would do now; see `Puller.plan` for the arguments and the errors."""
+        parsed = ModelRef.parse(ref).require_version()
+        return await self._puller.plan(parsed, force=force, manifest_hash=manifest_hash)
 
     @at_home
     async def pull(

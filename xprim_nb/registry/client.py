@@ -138,9 +138,8 @@ class RegistryClient:
                 raise
             why = "offline mode is on" if isinstance(error, OfflineError) else error.message
             self._events.publish(IndexStale(self.url, cached.age_s, why))
-            return IndexAnswer(
-                parse_index(cached.raw), cached.source, cached.age_s, True, why, memory=cached.memory
-            )
+            index = await asyncio.to_thread(parse_index, cached.raw)
+            return IndexAnswer(index, cached.source, cached.age_s, True, why, memory=cached.memory)
         for problem in index.told_problems():
             _log.warning("models.json: %s", problem, extra={"registry": self.url})
         memory, news = known.memory.after(index)
@@ -158,7 +157,7 @@ class RegistryClient:
         if cached is None:
             return None
         return IndexAnswer(
-            parse_index(cached.raw),
+            await asyncio.to_thread(parse_index, cached.raw),
             cached.source,
             cached.age_s,
             True,
@@ -284,8 +283,10 @@ class RegistryClient:
             document = await source.index()
         else:
             document = await source.index(known.etag, known.last_modified)
-        # Parsed here, so that a source that serves a login page makes room for its mirrors.
-        return document, parse_index(known.raw if document.raw is None else document.raw)
+        # Parsed here, so that a source that serves a login page makes room for its mirrors; and in a thread: ten
+        # thousand entries take a tenth of a second, in which no other pull would be looked after.
+        raw = known.raw if document.raw is None else document.raw
+        return document, await asyncio.to_thread(parse_index, raw)
 
     async def _ask(self, what: str, once: Callable[[Source], Awaitable[_T]]) -> tuple[Source, _T]:
         """The first good answer; see the decision tree in `retry`."""

@@ -87,9 +87,13 @@ class ModelVerbs(Verbs):
         """See `Manager.get_remote_detail`."""
         return self._do(f"look up {ref}", Manager.get_remote_detail, ref)
 
-    def plan_pull(self, ref: ModelRef | str, *, force: bool = False) -> Handle[PullPlan]:
+    def plan_pull(
+        self, ref: ModelRef | str, *, force: bool = False, manifest_hash: str | None = None
+    ) -> Handle[PullPlan]:
         """See `Manager.plan_pull`."""
-        return self._do(f"plan a pull of {ref}", Manager.plan_pull, ref, force=force)
+        return self._do(
+            f"plan a pull of {ref}", Manager.plan_pull, ref, force=force, manifest_hash=manifest_hash
+        )
 
     def pull(
         self,

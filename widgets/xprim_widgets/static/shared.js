@@ -125,3 +125,53 @@ export function formatBytes(bytes) {
   }
   return `${size.toFixed(1)} ${units[0]}`;
 }
+
+/**
+ * Change what is in `box` and leave the focus on what had it: the element with the same `data-key` ("what|whose"),
+ * or "open|whose", or `nearby`.
+ * @param {any} box
+ * @param {any} nearby
+ * @param {() => void} change
+ */
+export function keepFocus(box, nearby, change) {
+  const key = box.contains(document.activeElement) ? (document.activeElement?.getAttribute("data-key") ?? "") : "";
+  change();
+  if (!key || box.contains(document.activeElement)) return;
+  const known = [...box.querySelectorAll("[data-key]")].filter((each) => !each.disabled && !each.hidden);
+  const find = (/** @type {string} */ wanted) => known.find((each) => each.getAttribute("data-key") === wanted);
+  (find(key) ?? find(`open|${key.slice(key.indexOf("|") + 1)}`) ?? nearby).focus({ preventScroll: true });
+}
+
+/**
+ * How long ago that was, in words.
+ * @param {number} at seconds since the epoch; 0 where nobody knows
+ */
+export function age(at) {
+  const s = Date.now() / 1000 - at;
+  if (!at) return "never";
+  if (s < 60) return "just now";
+  const [unit, of] = s < 3600 ? [60, "min"] : s < 172_800 ? [3600, "h"] : [86_400, "days"];
+  return `${Math.floor(s / unit)} ${of} ago`;
+}
+
+/**
+ * How far something is, with a button that stops it; `update` takes {line, percent, stop}, percent null while unknown.
+ * @param {string} of
+ * @param {() => void} halt
+ */
+export function progress(of, halt) {
+  const fill = el("div", { class: "xprim-fetched" });
+  const bar = el("div",
+    { class: "xprim-trough", role: "progressbar", "aria-label": of, "aria-valuemin": 0, "aria-valuemax": 100 }, fill);
+  const line = el("span", { class: "xprim-text" });
+  const stop = button("Stop", halt, { "aria-label": `Stop: ${of}`, "data-key": `stop|${of}` });
+  const update = (/** @type {any} */ job) => {
+    line.textContent = job.line;
+    fill.style.width = `${job.percent ?? 0}%`;
+    if (job.percent === null) bar.removeAttribute("aria-valuenow");
+    else bar.setAttribute("aria-valuenow", String(job.percent));
+    bar.setAttribute("aria-valuetext", job.line);
+    stop.hidden = !job.stop;
+  };
+  return { box: el("div", { class: "xprim-doing" }, bar, el("div", { class: "xprim-actions" }, line, stop)), stop, update };
+}
