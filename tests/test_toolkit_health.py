@@ -38,6 +38,24 @@ def test_handles_have_the_latest_progress(tmp_path: Path) -> None:
         assert (str(pulled.ref), pulled.bytes_reused) == (_REF, 5000)
 
 
+def test_an_adoption_that_installs_tells_how_far_it_is(tmp_path: Path) -> None:
+    """Its snapshot is the `PullProgress` of what it installs; one that installs nothing has none, and a bad name raises."""
+    place = tmp_path / "theirs"
+    place.mkdir()
+    (place / "x.gguf").write_bytes(random_bytes(2, 3000))
+    with connect(Config(data_dir=tmp_path / "models", offline=True, has_environment=True)) as kit:
+        with pytest.raises(InvalidRefError):
+            kit.adopt(place, install_as="mine/x")
+        adopting = kit.adopt(place, install_as="mine/x v1")
+        adopting.result()
+        told = adopting.snapshot()
+        assert isinstance(told, PullProgress)
+        assert (str(told.ref), told.bytes_completed) == ("mine/x v1", 3000)
+        known = kit.adopt(place)
+        known.result()
+        assert known.snapshot() is None
+
+
 def test_a_bad_ref_raises_at_once(tmp_path: Path) -> None:
     """Before anything is started or opened."""
     with connect(Config(data_dir=tmp_path / "models", has_environment=True)) as kit:

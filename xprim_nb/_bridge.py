@@ -116,6 +116,7 @@ class Handle(Generic[_T]):
         describe: What it does, for the repr ("pull demo/tiny-llama v1").
         snapshot: Returns the latest progress, or None.
         thread: The loop thread it runs on.
+        stopped: Says of work that was stopped, from its latest progress, how it can go on.
     """
 
     def __init__(
@@ -124,9 +125,10 @@ class Handle(Generic[_T]):
         describe: str,
         snapshot: Callable[[], object] | None = None,
         thread: LoopThread | None = None,
+        stopped: Callable[[object], str] | None = None,
     ) -> None:
         self.describe = describe
-        self._snapshot = snapshot
+        self._snapshot, self._stopped = snapshot, stopped
         self._began = time.monotonic()
         self._outcome: concurrent.futures.Future[_T] = concurrent.futures.Future()
         self._task: asyncio.Task[_T] | None = None
@@ -185,9 +187,10 @@ class Handle(Generic[_T]):
                     return self._outcome.result()
                 if deadline is not None and time.monotonic() >= deadline:
                     raise TimeoutError(f"{self.describe} has not ended after {timeout} s; it goes on.")
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             self.cancel()
             concurrent.futures.wait([self._outcome], _CLEANUP_S)
+            self._explain(stop)
             raise
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
@@ -219,11 +222,20 @@ class Handle(Generic[_T]):
             while not waiting.done():
                 await asyncio.wait([waiting], timeout=_HEARTBEAT_S)
             return waiting.result()
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as stop:
             if self.cancel():
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.wait([waiting], timeout=_CLEANUP_S)
+            self._explain(stop)
             raise
+
+    def _explain(self, stop: BaseException) -> None:
+        """Have a notebook say in a line how far it came; the frames between the cell and here explain nothing."""
+        said = "had ended"
+        if not self.done or self._outcome.cancelled():
+            said = "stopped" if self._stopped is None else self._stopped(self.snapshot())
+        line = f"{self.describe}: {said}"
+        stop._render_traceback_ = lambda: [line]  # type: ignore[attr-defined]  # IPython's hook
 
     def _start(self, work: Coroutine[Any, Any, _T]) -> None:
         self._task = self._loop.create_task(work)

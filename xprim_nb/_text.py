@@ -1,8 +1,19 @@
-"""Numbers as people read them, and text that came from elsewhere made harmless."""
+"""Numbers and verdicts as people read them, and text that came from elsewhere made harmless."""
 
 from __future__ import annotations
 
-__all__ = ["clean", "format_bytes", "format_count", "format_seconds"]
+__all__ = [
+    "STATUS_WORDS",
+    "clean",
+    "format_bytes",
+    "format_count",
+    "format_paused",
+    "format_seconds",
+    "format_span",
+]
+
+# A verdict as a person hears it. Frames, JSON and the seed's reports keep the seed's values.
+STATUS_WORDS = {"failed": "damaged", "degraded": "degraded", "healthy": "healthy"}
 
 # They move the cursor, ring, end a line, or turn the reading direction (marks, embeddings, overrides, isolates).
 _CONTROL = {
@@ -52,6 +63,20 @@ def format_count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def format_paused(progress: object) -> str:
+    """What stopped work says; of a pull only verified bytes count, because only they are kept.
+
+    Args:
+        progress: A `PullProgress`, which can be resumed; a `CheckProgress`, which cannot; None while there is none.
+    """
+    total = getattr(progress, "bytes_total", 0)
+    if not total:
+        return "paused; run again to resume"
+    if hasattr(progress, "models_total"):
+        return "stopped"
+    return f"paused at {100 * getattr(progress, 'bytes_completed', 0) // total} %; run again to resume"
+
+
 def format_seconds(seconds: float) -> str:
     """A duration with the precision a person can use.
 
@@ -62,3 +87,16 @@ def format_seconds(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def format_span(seconds: float) -> str:
+    """A time span as a person says it, in one unit.
+
+    >>> format_span(1), format_span(61), format_span(7300), format_span(200_000)
+    ('1 second', '1 minute', '2 hours', '2 days')
+    """
+    seconds = max(0.0, seconds)
+    for noun, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds >= 2 * length or (noun == "minute" and seconds >= length):
+            return format_count(round(seconds / length), noun)
+    return format_count(int(seconds), "second")

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -50,6 +51,7 @@ class World(RuleBasedStateMachine):
         self.pinned: set[str] = set()
         self.theirs: set[bytes] = set()
         self.edits = 0
+        self.list_may_be_damaged = False
 
     def teardown(self) -> None:
         shutil.rmtree(self.room.root)
@@ -171,10 +173,14 @@ class CareMachine(World):
         ref = data.draw(st.sampled_from(sorted(self.here)))
         report = self._with_manager(lambda manager: manager.validate(ref, "full"))
         missing = self.pristine[ref].keys() - self.here[ref].keys()
-        assert {finding.path for finding in report.damaged} == self.damaged[ref] | missing
+        found = {finding.path for finding in report.damaged}
+        if self.list_may_be_damaged:  # until somebody writes it, which reading does not
+            found.discard("registry.json")
+        assert found == self.damaged[ref] | missing
         local = self._local(ref)
         assert set(report.modified_files) == {path for path in local if path in self.pristine[ref]}
-        assert set(report.extra_files) <= local  # what a refresh or an archive carried along is known already
+        added = {path for path in local if path not in self.pristine[ref] and not path.endswith(".upstream")}
+        assert {path for path in report.extra_files if not path.endswith(".upstream")} == added
 
     @precondition(lambda self: self.here)
     @rule(data=st.data())
@@ -183,6 +189,7 @@ class CareMachine(World):
         ref = data.draw(st.sampled_from(sorted(self.here)))
         repaired = self._with_manager(lambda manager: manager.repair(ref))
         assert repaired.remaining_issues == ()
+        self.list_may_be_damaged = False
         local = self._local(ref)
         self.here[ref] |= {path: bytes_ for path, bytes_ in self.pristine[ref].items() if path not in local}
         self.damaged[ref] = set()
@@ -211,9 +218,14 @@ class CareMachine(World):
     @precondition(lambda self: any(self.backups.values()))
     @rule(data=st.data())
     def rollback(self, data: st.DataObject) -> None:
-        """The newest backup is what it was, to the byte; what stood there becomes a backup itself."""
+        """The newest backup without known damage is what it was, to the byte; what stood there becomes a backup itself."""
         ref = data.draw(st.sampled_from(sorted(ref for ref, kept in self.backups.items() if kept)))
-        files, pristine, damaged = self.backups[ref].pop(0)
+        known = [
+            set(each.damage) for each in reversed(self._with_manager(lambda manager: manager.backups(ref)))
+        ]
+        assert all(told <= damaged for told, (_, _, damaged) in zip(known, self.backups[ref], strict=True))
+        chosen = next((number for number, told in enumerate(known) if not told), 0)
+        files, pristine, damaged = self.backups[ref].pop(chosen)
         self._with_manager(lambda manager: manager.rollback(ref, force=True))
         if ref in self.here:
             self.backups[ref].insert(0, (self.here[ref], self.pristine[ref], self.damaged[ref]))
@@ -294,13 +306,13 @@ class CareMachine(World):
 
     @rule(what=st.sampled_from(["state", "list"]))
     def harm(self, what: str) -> None:
-        """Derived files are damaged; the directories say what is installed. A damaged list forgets its pins."""
+        """Derived files are damaged; the directories say what is installed, and what is pinned."""
         if what == "state":
             self.room.base.mkdir(exist_ok=True)
             self.room.layout.state_file.write_bytes(b"no database")
         elif self.room.layout.registry_file.exists():
             self.room.layout.registry_file.write_bytes(b'{"group": ')
-            self.pinned.clear()
+            self.list_may_be_damaged = True
 
     # --- what must hold ----------------------------------------------------------------------------
 
@@ -312,6 +324,7 @@ class CareMachine(World):
         assert [str(model.ref) for model in listed] == sorted(self.here)
         for ref, files in self.here.items():
             assert self.room.files(ref) == files
+        assert {str(pin.ref) for pin in self._with_manager(lambda manager: manager.pins())} == self.pinned
 
     @invariant()
     def no_byte_of_a_user_is_lost(self) -> None:
@@ -327,6 +340,21 @@ class CareMachine(World):
 CareMachine.TestCase.settings = settings(
     max_examples=15, stateful_step_count=15, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+
+
+class LongCareMachine(CareMachine):
+    """The same, with settings of its own."""
+
+
+LongCareMachine.TestCase.settings = settings(
+    CareMachine.TestCase.settings, max_examples=250, stateful_step_count=30
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+class TestLongCare(LongCareMachine.TestCase):  # type: ignore[valid-type,misc]  # made at run time by Hypothesis
+    """The long form: two hundred and fifty runs of thirty steps."""
 
 
 class TestCare(CareMachine.TestCase):  # type: ignore[valid-type,misc]  # made at run time by Hypothesis

@@ -53,7 +53,7 @@ def test_status_names_the_repair_after_damage_was_found(cache: Cache, told: Told
     damage(weights)
     cache("validate", _REF, "--full")
     shown = lines(cache("status", "fast-whisper/tiny"))
-    assert shown[1].split()[4] == "failed"
+    assert shown[1].split()[4] == "damaged"
     assert f"`xprim cache repair {_REF}`" in shown[3]
     document = told("status")["status"]
     assert set(document) >= {"total_models", "health_summary", "recommendations", "contact", "maintenance"}

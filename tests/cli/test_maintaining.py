@@ -66,5 +66,7 @@ def test_if_due_asks_the_schedule(run: Runner, weights: Path) -> None:
     again = _maintain(run, "--if-due", *_SHORT)
     assert again.exit_code == 0
     assert lines(again)[0].startswith("Not due until ")
+    quiet = _maintain(run, "--if-due", "--quiet", *_SHORT)
+    assert (quiet.exit_code, quiet.output) == (0, ""), "cron would send a mail every hour"
     assert _told(run, "--schedule", "never")["scheduled"].get("schedule") is None
     assert _told(run, "--if-due", *_SHORT)["maintained"]["ran"] is False

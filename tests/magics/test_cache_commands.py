@@ -70,7 +70,7 @@ def test_status_and_health_ask_what_is_recorded(shell: InteractiveShell, model: 
     assert isinstance(report, HealthReport)
     assert report.verdict == f"{_REF} is damaged: run `%xprim repair {_REF}`."
     assert list(report.frame["missing"]) == [1]
-    assert report.chart.bars[0].group == "failed"
+    assert report.chart.bars[0].group == "damaged"
     assert not _run(shell, f"health {_REF}").is_healthy
     assert "damaged" in _shown(shell, _run(shell, "status demo/tiny-llama"))[0]
     with pytest.raises(UsageError, match="not both"):

@@ -12,6 +12,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from xprim_nb import Config, Handle, ModelRef, PullProgress, connect
+from xprim_nb._text import format_paused
 from xprim_nb.cache.values import Receipt, Removed, UpdateCheck
 from xprim_nb.errors import XprimError
 from xprim_nb.events import CheckProgress
@@ -53,7 +54,7 @@ def test_a_check_is_a_bar_too() -> None:
     shown = bars.html(many, "half", "validate everything")
     for part in ('aria-valuenow="50"', 'aria-label="validate everything"', "width:0.0%", "width:50.0%"):
         assert part in shown
-    assert bars.paused(many) == "stopped"
+    assert format_paused(many) == "stopped"
 
 
 def test_work_that_is_no_pull_is_called_by_its_name() -> None:
@@ -80,9 +81,9 @@ def test_bar_is_a_progressbar() -> None:
 
 def test_paused_counts_what_is_kept() -> None:
     """Bytes in flight are lost, so they do not count; without a total there is no share."""
-    assert bars.paused(_HALF) == "paused at 40 %; run again to resume"
-    assert bars.paused(None) == "paused; run again to resume"
-    assert bars.paused(PullProgress(_REF, "manifest")) == "paused; run again to resume"
+    assert format_paused(_HALF) == "paused at 40 %; run again to resume"
+    assert format_paused(None) == "paused; run again to resume"
+    assert format_paused(PullProgress(_REF, "manifest")) == "paused; run again to resume"
 
 
 def _ended(work: Coroutine[Any, Any, object], progress: PullProgress | None = None) -> Handle[object]:

@@ -7,6 +7,8 @@ import socket
 import time
 from pathlib import Path
 
+import pytest
+
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 from xprim_nb.testing.gates import Hold
 
@@ -76,6 +78,29 @@ def test_interrupt_pauses_cleanly(kernel: Kernel, gate: Hold, server: FaultyRegi
     again = kernel.run(f"%xprim pull {_REF} --wait")
     assert again.reply["status"] == "ok"
     assert server.count("chunk") == 6
+
+
+@pytest.mark.parametrize(
+    ("waits", "name"), [("await h", "CancelledError"), ("h.result()", "KeyboardInterrupt")]
+)
+def test_interrupt_of_a_cell_that_waits_for_a_handle(
+    kernel: Kernel, gate: Hold, waits: str, name: str
+) -> None:
+    """It says in one line how far the pull came and how it goes on, as `--wait` does; the pull has stopped."""
+    kernel.run(f"h = %xprim pull {_REF}")
+    gate.wait_reached()
+    for _ in range(200):  # ten times a second there is news
+        if kernel.run("print(h.snapshot().chunks_completed)").text() == "4\n":
+            break
+    cell = kernel.start(f"display('waiting')\n{waits}")
+    so_far = kernel.watch(cell, "waiting")
+    kernel.interrupt()
+    outcome = kernel.finish(cell, so_far)
+    assert outcome.reply["status"] == "error"
+    (error,) = outcome.of("error")
+    line = "pull demo/big v1: paused at 40 %; run again to resume"
+    assert (error["ename"], error["traceback"]) == (name, [line])
+    assert kernel.run("print(h.done)").text() == "True\n"
 
 
 def test_interrupted_await_pauses_too(kernel: Kernel, gate: Hold, server: FaultyRegistry) -> None:
@@ -204,6 +229,18 @@ def test_unloading_stops_a_pull_that_can_be_resumed(
     kernel.run(f"%load_ext xprim_nb\nconfig = %xprim config registry_url={server.url}")
     assert kernel.run(f"pulled = %xprim pull {_REF} --wait").reply["status"] == "ok"
     assert server.count("chunk") <= 7
+
+
+def test_an_adoption_that_installs_has_a_bar(kernel: Kernel, tmp_path: Path) -> None:
+    """It is waited for as a pull is: one display, which ends with how it went."""
+    place = tmp_path / "theirs"
+    place.mkdir()
+    (place / "x.gguf").write_bytes(b"x" * 5000)
+    outcome = kernel.run(f"adopted = %xprim adopt {place} --as mine/x@v1")
+    assert (outcome.reply["status"], len(outcome.of("display_data"))) == ("ok", 1)
+    last = outcome.of("update_display_data")[-1]["data"]
+    assert 'role="progressbar"' in last["text/html"]
+    assert last["text/plain"] == f"adopt {place}: done"
 
 
 def test_what_takes_long_is_shown_and_what_does_not_is_quiet(

@@ -12,7 +12,7 @@ from xprim_nb.reports.charts import STATUS_COLOURS, Bar, BarChart, bars_of
 _SVG = "{http://www.w3.org/2000/svg}"
 _HOSTILE = '<script>alert("x")</script>'
 _CHART = BarChart(
-    "Sizes", (Bar("group/a v1", 3000, "healthy"), Bar(_HOSTILE, 1000, "failed"), Bar("empty", 0))
+    "Sizes", (Bar("group/a v1", 3000, "healthy"), Bar(_HOSTILE, 1000, "damaged"), Bar("empty", 0))
 )
 
 
@@ -23,7 +23,7 @@ def test_the_bundle_has_a_form_for_every_front_end() -> None:
     spec = json.loads(json.dumps(bundle["application/vnd.vegalite.v5+json"]))
     assert [row["bytes"] for row in spec["data"]["values"]] == [3000, 1000, 0]
     scale = spec["encoding"]["color"]["scale"]
-    assert scale["range"][:2] == [STATUS_COLOURS["healthy"], STATUS_COLOURS["failed"]]
+    assert scale["range"][:2] == [STATUS_COLOURS["healthy"], STATUS_COLOURS["damaged"]]
     assert len(scale["range"]) == len(scale["domain"])
 
 

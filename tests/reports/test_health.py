@@ -62,8 +62,13 @@ _MODELS = tuple(map(_model, ["group/good v1", "group/bad v1", "group/new v1"]))
         (HealthReport((_GOOD,)), "The model is healthy."),
         (
             HealthReport((_GOOD,), (_model("group/good v1"), _model("group/new v1"))),
-            "No damage is known; 1 of 2 models were never checked.",
+            "No damage is known; 1 of 2 models was never checked.",
         ),
+        (
+            HealthReport((), (_model("group/new v1"),)),
+            "No damage is known; group/new v1 was never checked.",
+        ),
+        (HealthReport((_OLD,)), "group/old v1 is degraded. Refresh it."),
         (HealthReport((_GOOD, _OLD)), "1 of 2 models is degraded (group/old v1). Refresh it."),
         (
             HealthReport((_GOOD, _OLD, _BAD)),
@@ -81,9 +86,19 @@ def test_a_model_nobody_looked_at_is_not_called_healthy() -> None:
     report = HealthReport((_GOOD,), (_model("group/good v1"), _model("group/new v1")))
     assert "group/new v1   not checked yet" in repr(report)
     assert [(bar.name, bar.group) for bar in report.chart.bars] == [
-        ("group/new v1", "unchecked"),
+        ("group/new v1", "not checked yet"),
         ("group/good v1", "healthy"),
     ]
+
+
+def test_table_and_chart_say_the_same_word() -> None:
+    """What the verdict calls damaged is so called in every form of the table and the chart; frames have the seed's word."""
+    report = HealthReport((_GOOD, _BAD), _MODELS[:2])
+    assert [bar.group for bar in report.chart.bars] == ["damaged", "healthy"]
+    for told in (repr(report), report._repr_html_(), report.chart.text(), report.chart.svg()):
+        assert "damaged" in told
+        assert "failed" not in told
+    assert list(report.frame["status"]) == ["healthy", "failed"]
 
 
 def test_the_frame_counts_files_and_bytes() -> None:

@@ -20,6 +20,7 @@ from xprim_nb._files.durable import (
     write_atomic,
 )
 from xprim_nb._files.locks import PathLock, locked
+from xprim_nb._files.plain import open_plain, read_plain
 from xprim_nb._files.swap import exchange_dirs, move_dir
 
 __all__ = [
@@ -32,7 +33,9 @@ __all__ = [
     "locked",
     "make_dirs",
     "move_dir",
+    "open_plain",
     "preallocate",
+    "read_plain",
     "remove_tree",
     "start_writeback",
     "storage_errors",

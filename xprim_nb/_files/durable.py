@@ -50,6 +50,10 @@ _REASONS = {
         "Is the disk connected that it leads to? Otherwise delete the link, then run again.",
     ),
     errno.EISDIR: ("a directory lies where a file should be", "Move that directory away, then run again."),
+    errno.ENXIO: (
+        "a pipe, a socket or a device lies where a file should be",
+        "Move it away, then run again.",
+    ),
     errno.ENAMETOOLONG: (
         "the path is too long for this file system",
         "Choose a data directory with a shorter path.",

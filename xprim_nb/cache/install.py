@@ -34,6 +34,7 @@ from xprim_nb._files import (
     PathLock,
     exchange_dirs,
     move_dir,
+    read_plain,
     remove_tree,
     storage_errors,
     sync_tree,
@@ -330,7 +331,7 @@ def _drop_list(layout: Layout, partial: Path) -> None:
 def _token(layout: Layout, tree: Path) -> str | None:
     """Which installation a tree is; None for the original client's."""
     try:
-        return str(orjson.loads(layout.receipt_file(tree).read_bytes())["token"])
+        return str(orjson.loads(read_plain(layout.receipt_file(tree)))["token"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from xprim_nb._files import storage_errors, sync_dir, write_atomic
+from xprim_nb._files import read_plain, storage_errors, sync_dir, write_atomic
 from xprim_nb.cache.layout import Layout
 from xprim_nb.refs import ModelRef
 
@@ -109,7 +109,7 @@ class Intents:
 def read_intent(path: Path) -> Intent | None:
     """The intent in a file; None, and a warning, when it is none that can be followed."""
     try:
-        intent = Intent(**orjson.loads(path.read_bytes()))
+        intent = Intent(**orjson.loads(read_plain(path)))
         ModelRef.parse(intent.ref).require_version()
         for place in (PurePosixPath(intent.out), PurePosixPath(intent.tree or intent.out)):
             if place.parts[:1] != ("cache",) or ".." in place.parts:

@@ -19,7 +19,7 @@ from typing import Any
 
 import orjson
 
-from xprim_nb._files import make_dirs, remove_tree, storage_errors
+from xprim_nb._files import make_dirs, open_plain, read_plain, remove_tree, storage_errors
 from xprim_nb._hashing import read_range
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.partial import hash_segments
@@ -146,7 +146,7 @@ def same_bytes(one: Path, other: Path) -> bool:
             return one.is_symlink() and other.is_symlink() and one.readlink() == other.readlink()
         if not (one.is_file() and other.is_file() and one.stat().st_size == other.stat().st_size):
             return False
-        with one.open("rb") as first, other.open("rb") as second:
+        with os.fdopen(open_plain(one), "rb") as first, os.fdopen(open_plain(other), "rb") as second:
             while block := first.read(_COMPARED_BYTES):
                 if block != second.read(_COMPARED_BYTES):
                     return False
@@ -157,7 +157,7 @@ def same_bytes(one: Path, other: Path) -> bool:
 
 def _of_receipt(layout: Layout, tree: Path, key: str) -> dict[str, Any]:
     try:
-        found = orjson.loads(layout.receipt_file(tree).read_bytes())[key]
+        found = orjson.loads(read_plain(layout.receipt_file(tree)))[key]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -253,7 +253,7 @@ class Judge:
         return self._right[index]
 
     def _hash_of(self, path: str, size_bytes: int) -> str:
-        fd = os.open(self._tree / path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        fd = open_plain(self._tree / path)
         try:
             found = hashlib.sha256()
             read_range(fd, 0, size_bytes, found.update)

@@ -132,6 +132,10 @@ class Layout:
         """What the installed files looked like when they were put in place."""
         return model_dir / self.metadata_name / "receipt.json"
 
+    def pin_file(self, model_dir: Path) -> Path:
+        """The pin of a model in its own directory, for a list that has to be rebuilt."""
+        return model_dir / self.metadata_name / "pin.json"
+
     def ref_lock(self, ref: ModelRef) -> Path:
         """Held while a version is being pulled or removed."""
         name = f"{ref.group}~{ref.model}~{ref.version}"

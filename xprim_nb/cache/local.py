@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from xprim_nb._files import read_plain
 from xprim_nb._hashing import Digest, read_range
 from xprim_nb.cache.adopt.sources import AdoptedChunks
 from xprim_nb.cache.chunkindex import ChunkIndex, ChunkPlace
@@ -151,7 +152,7 @@ class LocalChunks:
 
     def _manifest(self, manifest_hash: str) -> Manifest | None:
         try:
-            raw = (self._layout.manifests / manifest_hash).read_bytes()
+            raw = read_plain(self._layout.manifests / manifest_hash)
             return parse_manifest(raw, self._layout.metadata_name, expected=manifest_hash).manifest
         except (OSError, XprimError):  # not there, or not what its name says: no use as a neighbour
             return None

@@ -13,6 +13,7 @@ from typing import BinaryIO, Self
 
 from xprim_nb._files import make_dirs, storage_errors, sync_dir, sync_file
 from xprim_nb._hashing import Digest
+from xprim_nb._text import format_count
 from xprim_nb.errors import HashMismatchError
 
 __all__ = ["LooseChunk"]
@@ -59,7 +60,8 @@ class LooseChunk:
         assert self._file is not None, "used inside its with block"
         if self.received + len(block) > self.size_bytes:
             raise HashMismatchError(
-                f"Chunk {self.digest} is longer than {self.size_bytes} bytes.", subject=self.digest
+                f"Chunk {self.digest} is longer than {format_count(self.size_bytes, 'byte')}.",
+                subject=self.digest,
             )
         with storage_errors(self._temporary, "writing a chunk"):
             view = block

@@ -18,12 +18,14 @@ from pathlib import Path
 
 from xprim_nb._files import (
     preallocate,
+    read_plain,
     start_writeback,
     storage_errors,
     write_atomic,
 )
 from xprim_nb._files import write_at as write_block
 from xprim_nb._hashing import Digest, is_digest, read_range
+from xprim_nb._text import format_count
 from xprim_nb._threads import Check, unhalted
 from xprim_nb.errors import HashMismatchError, XprimError
 from xprim_nb.registry.manifest import Manifest, Segment, VerifiedManifest
@@ -47,7 +49,7 @@ _THREADS = min(4, os.cpu_count() or 1)
 def journal_digests(directory: Path) -> set[str]:
     """The chunks that an unfinished pull lists as verified; a torn last line is ignored."""
     try:
-        text = (directory / _JOURNAL).read_text("ascii", "replace")
+        text = read_plain(directory / _JOURNAL).decode("ascii", "replace")
     except OSError:
         return set()
     return {line for line in text.split("\n") if is_digest(line)}
@@ -273,7 +275,8 @@ class ChunkWriter:
     def _take(self, block: memoryview) -> None:
         if self.received + len(block) > self.size_bytes:
             raise HashMismatchError(
-                f"Chunk {self.digest} is longer than {self.size_bytes} bytes.", subject=self.digest
+                f"Chunk {self.digest} is longer than {format_count(self.size_bytes, 'byte')}.",
+                subject=self.digest,
             )
         self._hash.update(block)
         with storage_errors(self._partial.tree, "writing a chunk"):
@@ -298,7 +301,7 @@ class ChunkWriter:
         found = self._hash.hexdigest()
         if self.received != self.size_bytes or found != self.digest:
             raise HashMismatchError(
-                f"Chunk {self.digest} arrived as {found} ({self.received} of {self.size_bytes} bytes).",
+                f"Chunk {self.digest} arrived as {found} ({self.received} of {format_count(self.size_bytes, 'byte')}).",
                 subject=self.digest,
             )
 

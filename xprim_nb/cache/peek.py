@@ -12,7 +12,7 @@ import os
 from bisect import bisect_right
 from pathlib import Path
 
-from xprim_nb._files import storage_errors
+from xprim_nb._files import open_plain, storage_errors
 from xprim_nb._hashing import Digest, read_range
 from xprim_nb._threads import settled
 from xprim_nb.cache.layout import Layout
@@ -44,7 +44,7 @@ def peek_installed(ref: ModelRef, root: Path, verified: VerifiedManifest) -> Pee
             continue
         with (
             storage_errors(root / file.path, "reading"),
-            (root / file.path).open("rb", buffering=0) as opened,
+            os.fdopen(open_plain(root / file.path), "rb", buffering=0) as opened,
         ):
 
             def read(offset: int, length: int, /, fd: int = opened.fileno()) -> bytes:
@@ -128,7 +128,7 @@ class _ChunkReader:
         """True when the chunk lies there already, left by another peek or by the original client."""
         found = hashlib.sha256()
         try:
-            fd = os.open(self._path(number), os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            fd = open_plain(self._path(number))
             try:
                 read_range(fd, 0, self._manifest.sizes[number], found.update)
                 whole = os.fstat(fd).st_size == self._manifest.sizes[number]
@@ -155,7 +155,8 @@ class _ChunkReader:
         if number not in self._right:
             raise _MissingChunkError(number, Digest(self._manifest.chunks[number]), size)
         try:
-            with storage_errors(self._path(number), "reading"), self._path(number).open("rb") as file:
+            path = self._path(number)
+            with storage_errors(path, "reading"), os.fdopen(open_plain(path), "rb") as file:
                 file.seek(begin)
                 return file.read(min(length, size - begin))
         except StorageError:

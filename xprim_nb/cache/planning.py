@@ -31,6 +31,7 @@ def plan_pull(
     local: Mapping[str, str],
     allocated: int,
     disk_free: int,
+    without: Collection[str] = (),
 ) -> PullPlan:
     """The plan for a pull that has work to do.
 
@@ -42,9 +43,12 @@ def plan_pull(
         local: For each chunk on this machine, the name of the place that holds it.
         allocated: Bytes on disk that the unfinished pull has already.
         disk_free: Bytes free on the disk.
+        without: Chunks that are not gathered.
     """
     manifest, counts, sums, models = verified.manifest, Counter[str](), Counter[str](), Counter[str]()
     for digest, indices in manifest.distinct.items():
+        if digest in without:
+            continue
         size, whole = manifest.sizes[indices[0]], manifest.sizes[indices[0]] * len(indices)
         if digest in present:  # 1
             kind = "present"

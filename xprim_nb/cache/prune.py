@@ -15,7 +15,7 @@ from pathlib import Path
 
 import orjson
 
-from xprim_nb._files import PathLock, remove_tree, storage_errors
+from xprim_nb._files import PathLock, read_plain, remove_tree, storage_errors
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.values import Pruned
 from xprim_nb.errors import StorageError
@@ -138,7 +138,7 @@ def _named_by_intents(layout: Layout) -> set[str]:
     names = set()
     for path in layout.intents.glob("*.json"):
         try:
-            intent = orjson.loads(path.read_bytes())
+            intent = orjson.loads(read_plain(path))
             names |= {Path(intent["out"]).name, Path(intent["tree"]).parent.name}
         except (OSError, ValueError, KeyError, TypeError):
             _log.debug("an intent is unreadable", extra={"path": str(path)})

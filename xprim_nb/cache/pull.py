@@ -98,12 +98,13 @@ class Puller:
         verified: VerifiedManifest,
         installed: InstalledModel | None,
         local: LocalChunks | None = None,
+        without: Collection[Digest] = (),
     ) -> PullPlan:
         """What it would take to assemble a manifest's files now; see `assembled` for the arguments."""
         partial = Partial(self._layout.partials / verified.digest, verified)
         await halting(partial.recall)
         chunks = local if local is not None else await settled(self.local_chunks, verified)
-        return await settled(self._plan, ref, verified, installed, partial, chunks)
+        return await settled(self._plan, ref, verified, installed, partial, chunks, without)
 
     async def pull(
         self,
@@ -248,6 +249,7 @@ class Puller:
         installed: InstalledModel | None,
         partial: Partial,
         local: LocalChunks,
+        without: Collection[Digest] = (),
     ) -> PullPlan:
         found = {
             digest: local.source_of(digest)
@@ -262,6 +264,7 @@ class Puller:
             local={digest: source for digest, source in found.items() if source is not None},
             allocated=_allocated(partial.tree, verified),
             disk_free=free_bytes(self._layout.base),
+            without=without,
         )
 
     def _whole_in_place(

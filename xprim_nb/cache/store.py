@@ -21,10 +21,11 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from xprim_nb._files import PathLock, storage_errors, write_atomic
+from xprim_nb._files import PathLock, read_plain, storage_errors, write_atomic
 from xprim_nb._hashing import sha256_hex
 from xprim_nb._memory import uncollected
 from xprim_nb.cache.layout import Layout
+from xprim_nb.cache.pinned import KEY, pin_beside, pins_left_in, repeat_pin
 from xprim_nb.cache.values import InstalledModel, listed_model
 from xprim_nb.errors import InvalidRefError, NotInstalledError, StorageError, XprimError
 from xprim_nb.refs import ModelRef, listed_ref
@@ -125,11 +126,16 @@ class Store:
             **extra,
         }
 
+        pinned: object = None
+
         def put(document: Document) -> None:
+            nonlocal pinned
             known = _object_in(_object_in(_object_in(document, ref.group), ref.model), ref.version)
             known.update(entry)
+            pinned = known.get(KEY)
 
         self._change(put)
+        repeat_pin(self._layout, self._layout.model_dir(ref), pinned)
         return self._require(ref, entry)
 
     def annotate(self, ref: ModelRef, extra: dict[str, Any]) -> None:
@@ -140,6 +146,8 @@ class Store:
         """
         self.get_entry(ref)
         self._change(lambda document: _merge(_entry(document, ref), extra))
+        if KEY in extra:
+            repeat_pin(self._layout, self._layout.model_dir(ref), extra[KEY])
 
     def forget(self, ref: ModelRef) -> None:
         """Drop a model's entry; a missing one is fine.
@@ -168,7 +176,7 @@ class Store:
             StorageError: It cannot be read.
         """
         with storage_errors(path := self._layout.registry_file, "reading"):
-            raw = path.read_bytes() if path.exists() else b"{}"
+            raw = read_plain(path) if path.exists() else b"{}"
         found = _parsed(raw)
         rebuilt = self._read() if found is None else found
         return rebuilt, found is None and bool(rebuilt or raw.strip())
@@ -212,7 +220,7 @@ class Store:
         path = self._layout.registry_file
         with storage_errors(path, "reading"):
             try:
-                raw = path.read_bytes()
+                raw = read_plain(path)
             except FileNotFoundError:
                 return {}
         try:
@@ -223,7 +231,7 @@ class Store:
                 return _exactly(raw, document) if setting_aside else document
         except orjson.JSONDecodeError:
             _log.debug("registry.json does not parse", extra={"path": str(path)})
-        rebuilt = self._rebuild()
+        rebuilt = _rebuilt(self._layout, raw)
         if not rebuilt and not raw.strip():
             return {}
         _log.warning(
@@ -235,26 +243,6 @@ class Store:
             with storage_errors(path, "setting aside"):
                 path.rename(path.with_name(f"registry.json.damaged-{time.time_ns()}"))
         return rebuilt
-
-    def _rebuild(self) -> Document:
-        """The document as the model directories tell it: children before parents, so each of them is whole."""
-        document: Document = {}
-        pattern = f"*/*/*/{self._layout.metadata_name}/manifest.json"
-        for path in sorted(self._layout.base.glob(pattern)):
-            group, model, version = path.relative_to(self._layout.base).parts[:3]
-            try:
-                ref = ModelRef(group, model, version)
-                found = read_manifest(self._layout, path.parent.parent)
-            except XprimError:
-                continue
-            when = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-            document.setdefault(ref.group, {}).setdefault(ref.model, {})[ref.version] = {
-                "manifest_hash": found.digest,
-                "total_size": found.manifest.total_size,
-                "file_count": len(found.manifest.files),
-                "installed_at": when.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            }
-        return document
 
     def _entries(self, document: Document) -> Iterator[InstalledModel]:
         for group, models in document.items():
@@ -287,6 +275,33 @@ class Store:
             return None
 
 
+def _rebuilt(layout: Layout, damaged: bytes) -> Document:
+    """The document as the model directories tell it: children before parents, so each of them is whole.
+
+    What a user decided comes from the model's directory too, and from what can be read of the damaged document.
+    """
+    document: Document = {}
+    left = pins_left_in(damaged)
+    pattern = f"*/*/*/{layout.metadata_name}/manifest.json"
+    for path in sorted(layout.base.glob(pattern)):
+        group, model, version = path.relative_to(layout.base).parts[:3]
+        try:
+            ref = ModelRef(group, model, version)
+            found = read_manifest(layout, path.parent.parent)
+        except XprimError:
+            continue
+        when = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        pinned = pin_beside(layout, path.parent.parent) or left.get((group, model, version))
+        document.setdefault(ref.group, {}).setdefault(ref.model, {})[ref.version] = {
+            "manifest_hash": found.digest,
+            "total_size": found.manifest.total_size,
+            "file_count": len(found.manifest.files),
+            "installed_at": when.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            **({KEY: pinned} if pinned else {}),
+        }
+    return document
+
+
 def read_manifest(layout: Layout, model_dir: Path) -> VerifiedManifest:
     """The manifest in a model directory.
 
@@ -295,7 +310,7 @@ def read_manifest(layout: Layout, model_dir: Path) -> VerifiedManifest:
     """
     path = layout.manifest_file(model_dir)
     with storage_errors(path, "reading"):
-        raw = path.read_bytes()
+        raw = read_plain(path)
     try:
         return parse_manifest(raw, layout.metadata_name)
     except XprimError as error:
@@ -309,7 +324,7 @@ def read_manifest(layout: Layout, model_dir: Path) -> VerifiedManifest:
 def manifest_digest(layout: Layout, model_dir: Path) -> str | None:
     """The digest of the manifest in a model directory; None when there is none that can be read."""
     try:
-        return sha256_hex(layout.manifest_file(model_dir).read_bytes())
+        return sha256_hex(read_plain(layout.manifest_file(model_dir)))
     except OSError:
         return None
 

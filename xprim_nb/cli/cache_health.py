@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from xprim_nb._text import STATUS_WORDS
 from xprim_nb.cli import documents, words
 from xprim_nb.cli.answers import dry_run_option, lines_of, require_sound
 from xprim_nb.cli.boundary import DoorCommand, explain, pass_session, tell_error
@@ -69,7 +70,7 @@ def _status_lines(session: Session, found: Glance, *recommendations: str) -> lis
             each.ref.rpartition(" ")[0],
             each.ref.rpartition(" ")[2],
             words.size(each.size_bytes),
-            each.status,
+            STATUS_WORDS.get(each.status, each.status),
             f"{words.duration(each.age_s(found.checked_at))} ago ({each.depth})",
         )
         for each in found.rows

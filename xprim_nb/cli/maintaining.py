@@ -59,7 +59,7 @@ def maintain(
     """Check everything, mend what is damaged, clean up, and say what was done.
 
     What cannot be mended is put back from its backup. Exits with 6 when something stays damaged, with 1 when a step
-    failed, and with 0 when it was not due.
+    failed, and with 0 when it was not due, which --quiet does not even say.
     """
     policy = policy_of(how)
     remembered = None if schedule == "never" else schedule
@@ -81,9 +81,9 @@ def maintain(
 
     with checking(session):
         done = session.run(work)
-    session.answer(
-        {"maintained": {**documents.plain(done), "verdict": done.verdict}}, *lines_of(session, done)
-    )
+    # Cron sends a mail for every line, and asks every hour.
+    told = lines_of(session, done) if done.ran or not session.quiet else ()
+    session.answer({"maintained": {**documents.plain(done), "verdict": done.verdict}}, *told)
     _require_well(done)
 
 

@@ -13,7 +13,7 @@ from xprim_nb._text import format_bytes, format_seconds
 if TYPE_CHECKING:
     from xprim_nb.events import CheckProgress, PullProgress
 
-__all__ = ["html", "paused", "text"]
+__all__ = ["html", "text"]
 
 _TROUGH = (
     "display:flex;height:.7em;max-width:32em;border-radius:2px;overflow:hidden;"
@@ -58,16 +58,6 @@ def _checked(progress: CheckProgress) -> str:
     if progress.models_total > 1:
         told += f", {progress.models_done} of {progress.models_total} models done"
     return told
-
-
-def paused(progress: PullProgress | CheckProgress | None) -> str:
-    """What a stopped pull says; only verified bytes count, because only they are kept."""
-    if progress is None or not progress.bytes_total:
-        return "paused; run again to resume"
-    check, pull = _sorted(progress)
-    if check is not None:
-        return "stopped"
-    return f"paused at {100 * pull.bytes_completed // progress.bytes_total} %; run again to resume"
 
 
 def html(progress: PullProgress | CheckProgress, line: str, doing: str = "") -> str:

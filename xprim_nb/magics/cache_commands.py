@@ -174,7 +174,9 @@ def _adopt(extension: Extension, asked: argparse.Namespace) -> object:
     if asked.dry_run:
         return extension.kit.scan(asked.where).result()
     handle = extension.kit.adopt(asked.where, install_as=install_as, model=asked.model)
-    return waiting.wait_quietly(extension.shell, handle)
+    if install_as is None:
+        return waiting.wait_quietly(extension.shell, handle)
+    return waiting.wait_for(extension.shell, handle)
 
 
 def _maintain(extension: Extension, asked: argparse.Namespace) -> object:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from xprim_nb._text import format_bytes, format_count, format_seconds
+from xprim_nb._text import STATUS_WORDS, format_bytes, format_count, format_seconds
 from xprim_nb.magics.sheets import Facts, Pairs
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ __all__ = ["FACTS", "present", "shown", "when"]
 
 # Rows that a cell shows of a long list; the value has all of them.
 _MOST_ROWS = 30
-_HEALTH = {"failed": "damaged"}
 
 
 def when(moment: datetime) -> str:
@@ -62,13 +61,13 @@ def _report_facts(report: ValidationReport) -> Facts:
     damaged = report.damaged
     return present(
         Model=report.model_id,
-        Status=_HEALTH.get(report.overall_status, report.overall_status),
+        Status=STATUS_WORDS[report.overall_status],
         Verdict=report.verdict,
         Damaged=_found(damaged),
         Yours=_found(each for each in report.findings if not each.is_damage),
         Missing=", ".join(report.checks.completeness.missing_components),
         Needs=", ".join(report.checks.dependencies.unresolved),
-        Age=f"{report.checks.freshness.age_days:.0f} days, {report.checks.freshness.status}",
+        Age=f"{format_count(round(report.checks.freshness.age_days), 'day')}, {report.checks.freshness.status}",
         To_do=report.recommendations.details,
         Looked=f"{report.depth}, {when(report.validation_timestamp)}"
         + (hashed if report.bytes_hashed else ""),
@@ -136,7 +135,7 @@ def _scrubbed_facts(done: Scrubbed) -> Facts:
 def _status_facts(status: CacheStatus) -> Facts:
     def told(row: StatusRow) -> str:
         age = format_seconds(row.age_s(status.checked_at))
-        return f"{_HEALTH.get(row.status, row.status)}, {format_bytes(row.size_bytes)}, {row.depth} {age} ago"
+        return f"{STATUS_WORDS.get(row.status, row.status)}, {format_bytes(row.size_bytes)}, {row.depth} {age} ago"
 
     concerns = status.concerns
     urgent = {row.ref for row in concerns}
@@ -153,7 +152,7 @@ def _status_row_facts(row: StatusRow) -> Facts:
     looked = datetime.fromtimestamp(row.checked_at, UTC)
     return present(
         Model=row.ref,
-        Status=_HEALTH.get(row.status, row.status),
+        Status=STATUS_WORDS.get(row.status, row.status),
         Size=format_bytes(row.size_bytes),
         Looked=f"{row.depth}, {when(looked)}",
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from xprim_nb._text import format_bytes
+from xprim_nb._text import STATUS_WORDS, format_bytes
 from xprim_nb.magics.cache_facts import when
 from xprim_nb.magics.tables import Rows
 
@@ -28,7 +28,7 @@ def reports(found: Iterable[ValidationReport]) -> Rows[ValidationReport]:
     cells = [
         (
             each.model_id,
-            "damaged" if each.overall_status == "failed" else each.overall_status,
+            STATUS_WORDS[each.overall_status],
             each.depth,
             "; ".join(map(str, each.findings)) or each.recommendations.details,
         )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from IPython.core.interactiveshell import InteractiveShell
 
-from xprim_nb._text import clean, format_bytes, format_seconds
+from xprim_nb._text import clean, format_bytes, format_paused, format_seconds
 from xprim_nb.magics import bars
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _state(handle: Handle[Any]) -> str:
     try:
         error = handle.exception()
     except CancelledError:
-        return f"{handle.describe}: {bars.paused(handle.snapshot())}"
+        return f"{handle.describe}: {format_paused(handle.snapshot())}"
     if error is not None:
         return f"{handle.describe}: failed: {error}"
     result = handle.result()

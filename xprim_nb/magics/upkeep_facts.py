@@ -129,8 +129,9 @@ def _why_facts(why: Why) -> Facts:
 
 
 def _dedupe_plan_facts(plan: DedupePlan) -> Facts:
+    share = "shares" if len(plan.shares) == 1 else "share"
     return present(
-        Plan=f"{format_count(len(plan.shares), 'file')} share {format_bytes(plan.size_bytes)} by {plan.method}",
+        Plan=f"{format_count(len(plan.shares), 'file')} {share} {format_bytes(plan.size_bytes)} by {plan.method}",
         Files="\n".join(map(str, plan.shares[:30])),
     )
 

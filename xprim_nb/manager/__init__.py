@@ -33,6 +33,7 @@ from xprim_nb.cache.pull import Puller
 from xprim_nb.cache.remove import Remover
 from xprim_nb.cache.state import State
 from xprim_nb.cache.store import Store
+from xprim_nb.cache.upkeep.dropping import drop_spent_archive
 from xprim_nb.cache.values import (
     Exported,
     Peeked,
@@ -186,9 +187,9 @@ class Manager(Health, Renewal, Upkeep, Adopting, Bundles, Maintenance):
         parsed = ModelRef.parse(ref).require_version()
         wanted = self.config.concurrency if concurrency is None else concurrency
         pulled = await self._puller.pull(parsed, force=force, concurrency=wanted, progress=progress)
+        await drop_spent_archive(self._layout, self._store, parsed)
         if pulled.status != "already_installed":
             await settled(self._health.installed, pulled)
-            await self._drop_spent_archive(parsed)
             try:
                 await settled(prune_leftovers, self._layout, idle_s=self.config.partial_max_age_s)
                 await settled(sweep_mending, self._layout, idle_s=self.config.partial_max_age_s)

@@ -5,7 +5,6 @@ Source: spec 2 §Clean-up ("Deduplication", "Compression").
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,12 +18,13 @@ from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.pull import Puller
 from xprim_nb.cache.state import State
 from xprim_nb.cache.upkeep.archive import ArchivePlan, Archiver, plan_archive
-from xprim_nb.cache.upkeep.archived import Archived, archive_of, archives, require_archive
+from xprim_nb.cache.upkeep.archived import Archived, archives, require_archive
 from xprim_nb.cache.upkeep.dedupe import DedupePlan, Deduplicated, deduplicate, plan_dedupe
 from xprim_nb.cache.upkeep.dropping import drop_archive
 from xprim_nb.cache.upkeep.leases import gate, lease_count
 from xprim_nb.cache.upkeep.restoring import Restored, RestorePlan, Restorer
 from xprim_nb.cache.upkeep.usage import Usage, Used
+from xprim_nb.cache.upkeep.values import told_readers
 from xprim_nb.config import Config
 from xprim_nb.errors import StorageError
 from xprim_nb.events import EventHub, ModelRemoved, PullProgress
@@ -170,21 +170,8 @@ class Archiving(Reading):
     def _require_unread(self, ref: ModelRef) -> None:
         if readers := lease_count(self._layout, ref, gated=True):
             raise StorageError(
-                f"{readers} readers have {ref} open.", subject=str(ref), hint="Close them, then archive it."
+                f"{told_readers(readers)} {ref} open.", subject=str(ref), hint="Close them, then archive it."
             )
-
-    async def _drop_spent_archive(self, ref: ModelRef) -> None:
-        """After a pull: an archive that has nothing which the installed model has not, goes."""
-        with contextlib.suppress(StorageError):  # it stays, and is listed
-            found = await settled(archive_of, self._layout, ref)
-            if found is None or found.document.local or found.document.absent:
-                return
-            async with locked(self._layout.ref_lock(ref)):
-                model = await settled(self._store.find, ref)
-                found = await settled(archive_of, self._layout, ref)
-                if model is not None and found is not None and model.manifest_hash == found.manifest_hash:
-                    spent = found
-                    await settled(lambda: drop_archive(self._layout, spent, keep_local=True))
 
     async def _record(self, kind: str, ref: str, details: Mapping[str, Any]) -> None:
         await settled(record, self._state, kind, ref, details)

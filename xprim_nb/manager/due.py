@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import orjson
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from xprim_nb._files import storage_errors, write_atomic
+from xprim_nb._files import read_plain, storage_errors, write_atomic
 from xprim_nb.errors import ConfigError
 
 __all__ = ["MaintenanceRecord", "Schedule", "next_due", "read_record", "write_record"]
@@ -107,7 +107,7 @@ def read_record(path: Path) -> MaintenanceRecord:
     """
     with storage_errors(path, "reading"):
         try:
-            raw = path.read_bytes()
+            raw = read_plain(path)
         except FileNotFoundError:
             return MaintenanceRecord()
     try:

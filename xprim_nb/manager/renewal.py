@@ -17,6 +17,7 @@ from xprim_nb.cache.install import Installer
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.pull import Puller
 from xprim_nb.cache.state import State
+from xprim_nb.cache.upkeep.dropping import drop_spent_archive
 from xprim_nb.config import Config
 from xprim_nb.errors import XprimError
 from xprim_nb.events import EventHub, PullProgress
@@ -148,6 +149,8 @@ class Renewal(Reading):
                 raise
         if done.status == "rolled_back" or (done.status == "refreshed" and done.validation_report is None):
             await settled(self._health.verdicts.forget, parsed)  # they are of another version
+        if done.success:
+            await drop_spent_archive(self._layout, self._store, parsed)
         return done
 
     @at_home

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from xprim_nb._text import format_bytes
+from xprim_nb._text import format_bytes, format_count
 from xprim_nb.cache.health.report import Depth, ValidationReport
 from xprim_nb.refs import ModelRef
 
@@ -149,7 +149,7 @@ class MaintenancePlan(_Value):
         mend = f"; to be repaired: {', '.join(self.to_repair)}" if self.to_repair else ""
         lines = [
             f"{when}{' (now)' if self.is_due else ''}",
-            f"check {self.models} models{mend}",
+            f"check {format_count(self.models, 'model')}{mend}",
             self.cleanup,
         ]
         return "\n".join([*lines, *(["let equal bytes share their blocks"] if self.optimises else [])])

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, Protocol
 
+from xprim_nb._text import format_count
 from xprim_nb.errors import XprimError
 
 __all__ = [
@@ -186,7 +187,9 @@ class Header:
 
     def _check(self, length: int) -> None:
         if self.position + length > self.file_size:
-            self.refuse(f"the header goes on past the end of the file, {self.file_size} bytes.")
+            self.refuse(
+                f"the header goes on past the end of the file, {format_count(self.file_size, 'byte')}."
+            )
         if self.position + length > self._limit:
             self.refuse(f"the header is longer than {MAX_HEADER_BYTES} bytes.")
 

@@ -69,8 +69,8 @@ class Index:
     def told_problems(self) -> list[str]:
         """A sentence for each entry that is left out of the list, for a log; not for all when they are very many."""
         named = [f"{ref} is left out: {problem}" for ref, problem in islice(self.problems.items(), _MAX_TOLD)]
-        if len(self.problems) > _MAX_TOLD:
-            named.append(f"{len(self.problems) - _MAX_TOLD} more entries are left out.")
+        if (more := len(self.problems) - _MAX_TOLD) > 0:
+            named.append(f"{more} more {'entry is' if more == 1 else 'entries are'} left out.")
         return [*self.unnamed_problems, *named]
 
     def get(self, ref: ModelRef) -> RemoteModel:

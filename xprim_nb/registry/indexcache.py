@@ -12,7 +12,7 @@ from pathlib import Path
 
 import orjson
 
-from xprim_nb._files import write_atomic
+from xprim_nb._files import read_plain, write_atomic
 from xprim_nb._hashing import sha256_hex
 from xprim_nb.errors import StorageError
 from xprim_nb.registry.indexname import index_file
@@ -64,7 +64,7 @@ class IndexCache:
     def load(self) -> CachedIndex | None:
         """The stored answer; None when there is none that can be read."""
         try:
-            stored = orjson.loads(self.path.read_bytes())
+            stored = orjson.loads(read_plain(self.path))
             if stored["schema"] != _SCHEMA:
                 return None
             raw = stored["index"].encode()

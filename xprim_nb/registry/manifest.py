@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from xprim_nb._hashing import Digest, is_digest, sha256_hex
+from xprim_nb._text import format_count
 from xprim_nb.errors import HashMismatchError, RegistryError
 from xprim_nb.registry.paths import check_paths
 
@@ -194,13 +195,15 @@ def _check_sums(manifest: Manifest, where: str, digest: str) -> None:
         refuse("files is empty: a model has at least one file.")
     in_files = sum(file.size for file in manifest.files)
     if in_files != manifest.total_size:
-        refuse(f"the files hold {in_files} bytes, total_size says {manifest.total_size}.")
+        refuse(f"the files hold {format_count(in_files, 'byte')}, total_size says {manifest.total_size}.")
     if manifest.chunk_sizes is not None:
         if len(manifest.chunk_sizes) != len(manifest.chunks):
-            refuse(f"chunk_sizes has {len(manifest.chunk_sizes)} entries for {len(manifest.chunks)} chunks.")
+            refuse(
+                f"chunk_sizes is of {len(manifest.chunk_sizes):,}, for {format_count(len(manifest.chunks), 'chunk')}."
+            )
         if sum(manifest.chunk_sizes) != manifest.total_size:
             refuse(
-                f"the chunks hold {sum(manifest.chunk_sizes)} bytes, total_size says {manifest.total_size}."
+                f"the chunks hold {format_count(sum(manifest.chunk_sizes), 'byte')}, total_size says {manifest.total_size}."
             )
         return _check_repeats(manifest, refuse)
     if not manifest.chunks:
@@ -212,8 +215,8 @@ def _check_sums(manifest: Manifest, where: str, digest: str) -> None:
     wanted = -(-manifest.total_size // manifest.chunk_size)
     if wanted != len(manifest.chunks):
         refuse(
-            f"{manifest.total_size} bytes in chunks of {manifest.chunk_size} are {wanted} chunks, "
-            f"the list has {len(manifest.chunks)}."
+            f"{format_count(manifest.total_size, 'byte')} in chunks of {manifest.chunk_size} are "
+            f"{format_count(wanted, 'chunk')}, the list has {len(manifest.chunks)}."
         )
     return _check_repeats(manifest, refuse)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xprim_nb._files import PathLock, storage_errors, write_atomic
+from xprim_nb._files import PathLock, read_plain, storage_errors, write_atomic
 from xprim_nb._hashing import Digest
 from xprim_nb.errors import ConfigError, RegistryError, VersionExistsError
 from xprim_nb.refs import ModelRef
@@ -226,7 +226,7 @@ def _read(to: Path) -> _Document:
     path = to / INDEX_NAME
     with storage_errors(path, "reading"):
         try:
-            raw = path.read_bytes()
+            raw = read_plain(path)
         except FileNotFoundError:
             return {}
     try:

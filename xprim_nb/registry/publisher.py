@@ -23,7 +23,7 @@ from typing import Any
 
 import rfc8785
 
-from xprim_nb._files import storage_errors, sync_dir, write_atomic
+from xprim_nb._files import read_plain, storage_errors, sync_dir, write_atomic
 from xprim_nb._hashing import Digest, canonical_json, sha256_hex
 from xprim_nb.errors import ConfigError, XprimError
 from xprim_nb.refs import ModelRef
@@ -256,7 +256,7 @@ def _admission(data: Path, before: Digest | None, ref: ModelRef) -> Callable[[Di
     if before is not None:
         # An unreadable manifest tells nothing; the new one's digest decides then.
         with suppress(OSError, XprimError):
-            raw = (data / before).read_bytes()
+            raw = read_plain(data / before)
             known = frozenset(parse_manifest(raw, METADATA_DIR, expected=before).manifest.chunks)
 
     def admit(digest: Digest) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from xprim_nb._text import format_count
 from xprim_nb.registry.gguf import SIGNATURE, parse_gguf
 from xprim_nb.registry.headers import (
     MAX_HEADER_BYTES,
@@ -79,7 +80,7 @@ def parse_tensor_file(read: Reader, file_size: int, filename: str) -> TensorFile
 
 def _parse_safetensors(header: Header) -> TensorFile:
     if header.file_size < len(_LFS_POINTER):
-        header.refuse(f"{header.file_size} bytes are too few for a safetensors file.")
+        header.refuse(f"{format_count(header.file_size, 'byte')}: too few for a safetensors file.")
     start = header.take(8)
     if start == _LFS_POINTER:
         header.refuse(
@@ -135,6 +136,6 @@ def _tensor(header: Header, name: str, entry: object, data_start: int) -> Tensor
     parameters, bits = math.prod(shape), _BITS.get(dtype)
     if bits is not None and parameters * bits != (end - begin) * 8:
         header.refuse(
-            f"tensor {name!r:.100} has {end - begin} bytes, and its {dtype} and shape say otherwise."
+            f"tensor {name!r:.100} has {format_count(end - begin, 'byte')}, and its {dtype} and shape say otherwise."
         )
     return TensorInfo(name, dtype, tuple(shape), data_start + begin, end - begin, parameters)

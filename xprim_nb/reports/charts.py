@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, Final, NamedTuple
 
-from xprim_nb._text import format_bytes
+from xprim_nb._text import format_bytes, format_count
 
 __all__ = ["STATUS_COLOURS", "Bar", "BarChart", "bars_of"]
 
@@ -21,8 +21,8 @@ __all__ = ["STATUS_COLOURS", "Bar", "BarChart", "bars_of"]
 STATUS_COLOURS: Final = {
     "healthy": "#009e73",
     "degraded": "#e69f00",
-    "failed": "#d55e00",
-    "unchecked": "#808080",
+    "damaged": "#d55e00",
+    "not checked yet": "#808080",
 }
 _PLAIN = "#0072b2"
 # A front end may draw on either ground, and does not say which: 4.3 : 1 on white, 4.4 : 1 on JupyterLab's dark page.
@@ -128,7 +128,7 @@ def bars_of(rows: Sequence[tuple[str, int, str]], *, most: int = 20) -> tuple[Ba
     bars = [Bar(*row) for row in ordered[:most]]
     if len(ordered) > most:
         rest = ordered[most:]
-        bars.append(Bar(f"{len(rest)} others", sum(row[1] for row in rest), ""))
+        bars.append(Bar(format_count(len(rest), "other"), sum(row[1] for row in rest), ""))
     return tuple(bars)
 
 

@@ -11,7 +11,7 @@ from html import escape
 
 import pandas as pd
 
-from xprim_nb._text import clean, format_bytes
+from xprim_nb._text import STATUS_WORDS, clean, format_bytes
 from xprim_nb.cache.health.report import ValidationReport
 from xprim_nb.cache.values import InstalledModel
 from xprim_nb.refs import ModelRef
@@ -21,7 +21,7 @@ from xprim_nb.reports.columns import BYTES, COUNT, SHARE, TEXT, TIME, typed_fram
 __all__ = ["HealthReport", "health_frame"]
 
 _ORDER = ("failed", "degraded", "unchecked", "healthy")
-_WORDS = {"failed": "damaged", "degraded": "degraded", "unchecked": "not checked yet", "healthy": "healthy"}
+_WORDS = {**STATUS_WORDS, "unchecked": "not checked yet"}
 # How many models a sentence names before it counts.
 _NAMED = 3
 
@@ -126,13 +126,14 @@ class HealthReport:
         if degraded:
             are = "is" if len(degraded) == 1 else "are"
             report = next(each for each in self.reports if each.model_id == degraded[0])
-            return (
-                f"{len(degraded)} of {total} models {are} degraded ({_names(degraded)}). "
-                f"{self._worded(report.recommendations.details)}"
-            )
+            told = f"{len(degraded)} of {total} models {are} degraded ({_names(degraded)})"
+            told = told if total > 1 else f"{degraded[0]} is degraded"
+            return f"{told}. {self._worded(report.recommendations.details)}"
         unchecked = self._by_status.get("unchecked", [])
         if unchecked:
-            return f"No damage is known; {len(unchecked)} of {total} models were never checked."
+            were = "was" if len(unchecked) == 1 else "were"
+            told = f"{len(unchecked)} of {total} models {were}" if total > 1 else f"{unchecked[0]} was"
+            return f"No damage is known; {told} never checked."
         return f"All {total} models are healthy." if total > 1 else "The model is healthy."
 
     @property
@@ -145,7 +146,7 @@ class HealthReport:
         """The size of each model, coloured and named by its status."""
         sizes = {str(ref): size for ref, size in self._sizes().items()}
         rows = [
-            (name, sizes.get(name, 0), status)
+            (name, sizes.get(name, 0), _WORDS[status])
             for status in _ORDER
             for name in self._by_status.get(status, ())
         ]
@@ -167,7 +168,7 @@ class HealthReport:
         for status in _ORDER:
             for name in self._by_status.get(status, ()):
                 ref, words, size, told = map(escape, self._row(name, status))
-                dot = f'<span aria-hidden="true" style="color:{STATUS_COLOURS[status]}">●</span> '
+                dot = f'<span aria-hidden="true" style="color:{STATUS_COLOURS[_WORDS[status]]}">●</span> '
                 rows.append(
                     f'<tr><th scope="row" style="{cell}">{ref}</th><td style="{cell}">{dot}{words}</td>'
                     f'<td style="text-align:right">{size}</td><td style="{cell}">{told}</td></tr>'

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from xprim_nb._bridge import Handle
+from xprim_nb._text import format_paused
 from xprim_nb.manager import Manager
 
 __all__ = ["Running", "Verbs"]
@@ -36,7 +37,7 @@ class Verbs(ABC):
         async def work() -> _T:
             return await verb(await self._opened(), *args, **kwargs)
 
-        return self._running.add(Handle(work(), describe, snapshot))
+        return self._running.add(Handle(work(), describe, snapshot, stopped=format_paused))
 
     def start(self, describe: str, verb: Callable[..., Coroutine[Any, Any, _T]], *args: object) -> Handle[_T]:
         """Begin `verb(manager, *args)` on the toolkit's own loop: for whoever adds a verb from outside."""

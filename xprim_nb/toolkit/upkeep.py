@@ -148,12 +148,20 @@ class UpkeepVerbs(Verbs):
         concurrency: int | None = None,
         progress: Callable[[PullProgress], object] | None = None,
     ) -> Handle[Adopted]:
-        """See `Manager.adopt`."""
+        """See `Manager.adopt`. While it installs, the handle's snapshot is the latest `PullProgress`.
+
+        Raises:
+            InvalidRefError: At once, before anything is started.
+        """
+        parsed = ModelRef.parse(install_as).require_version() if install_as is not None else None
+        if parsed is not None:
+            self._latest.pop(parsed, None)
         return self._do(
             f"adopt {place}",
             Manager.adopt,
             place,
-            install_as=install_as,
+            snapshot=(lambda: self._latest.get(parsed)) if parsed is not None else None,
+            install_as=parsed,
             model=model,
             concurrency=concurrency,
             progress=progress,

@@ -224,7 +224,7 @@ async def test_what_a_refresh_kept_stays(room: Room) -> None:
         del document["files"]["config.json"]
         document["local"] = {
             "config.json": {"kind": "kept", "sha256": hashlib.sha256(mine).hexdigest()},
-            "config.json.upstream": {"kind": "upstream", "sha256": "0" * 64},
+            "config.json.upstream": {"kind": "upstream", "sha256": hashlib.sha256(b"{}").hexdigest()},
         }
         receipt.write_text(json.dumps(document))
         (room.dir(REF) / "config.json.upstream").write_bytes(b"{}")
@@ -233,6 +233,8 @@ async def test_what_a_refresh_kept_stays(room: Room) -> None:
         assert (report.modified_files, report.extra_files) == (("config.json",), ())
         assert (await manager.repair(REF)).repair_actions == ()
         assert (room.dir(REF) / "config.json").read_bytes() == mine
+        (room.dir(REF) / "config.json.upstream").write_bytes(b"mine now")
+        assert (await manager.validate(REF, "full")).extra_files == ("config.json.upstream",)
 
 
 # --- our own files -----------------------------------------------------------------------------------

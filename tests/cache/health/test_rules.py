@@ -63,6 +63,13 @@ def test_each_rule_of_the_table(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize(("days", "said"), [(0.9, "1 day old"), (1.4, "1 day old"), (2.0, "2 days old")])
+def test_an_age_is_said_as_a_person_says_it(days: float, said: str) -> None:
+    """One day is no days."""
+    policy = HealthPolicy(max_age_days=days / 1.5)
+    assert f"is stale: {said}." in judge(Facts("r", age_days=days), policy).verdict
+
+
 def test_the_checks_have_the_seeds_words() -> None:
     """Each finding stands in the list where the seed puts it."""
     findings = (_DAMAGE, FileFinding(path="gone", status="missing"), _EDIT)

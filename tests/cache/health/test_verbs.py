@@ -110,3 +110,30 @@ async def test_a_receipt_and_a_manifest_damaged_together(room: Room) -> None:
         assert (await manager.repair(REF)).success
     require_sound(room.base, {REF: FILES})
     assert [path for path in listing(room.layout.cache) if "kept" in path] == []
+
+
+async def test_a_file_of_a_users_is_told_however_the_model_came_there(room: Room) -> None:
+    """What somebody added is extra as it was added, and after a refresh, an archive, a restore; the plan leaves it alone."""
+    room.publish(
+        {REF: FILES, "group/model v2": FILES | {"config.json": b"{}"}}, alias={"group/model latest": "v1"}
+    )
+    ref = "group/model latest"
+    async with room.manager() as manager:
+        await manager.pull(ref)
+        (room.dir(ref) / "notes.md").write_text("mine")
+
+        async def is_told() -> None:
+            for depth in ("quick", "full"):
+                report = await manager.validate(ref, depth)
+                assert (report.overall_status, report.extra_files) == ("healthy", ("notes.md",))
+                assert "Your notes.md is left alone." in report.verdict
+            assert (await manager.plan_repair(ref)).left_alone == ("notes.md",)
+            assert "somebody added it" in str(await manager.why(room.dir(ref) / "notes.md"))
+
+        await is_told()
+        room.publish({}, alias={"group/model latest": "v2"})
+        assert (await manager.refresh(ref)).kept == ("notes.md",)
+        await is_told()
+        await manager.archive(ref)
+        await manager.restore(ref)
+        await is_told()

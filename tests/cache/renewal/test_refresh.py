@@ -89,6 +89,37 @@ async def test_a_delta_is_all_that_is_fetched(room: Room, server: FaultyRegistry
     require_sound(room.base, {REF: old})
 
 
+@pytest.mark.parametrize("mine", [b"my own words", b"m" * 3 * CHUNK])
+async def test_nothing_is_fetched_for_a_file_that_stays_the_users(
+    room: Room, server: FaultyRegistry, mine: bytes
+) -> None:
+    """The plan and the refresh fetch what changed; a later pull of the same bytes under another name fetches the rest."""
+    kept = blocks(1, 2, 3)
+    old, new = {"notes.txt": kept, "w.bin": blocks(7, 8)}, {"notes.txt": kept, "w.bin": blocks(7, 9)}
+    room.publish({REF: old})
+    async with room.manager() as manager:
+        await manager.pull(REF)
+        (room.dir(REF) / "notes.txt").write_bytes(mine)
+        room.publish({REF: new, "group/other v1": new})
+        server.forget_requests()
+        plan = await manager.plan_refresh(REF)
+        assert plan.pull is not None
+        assert (plan.pull.chunks_network, plan.pull.bytes_network) == (1, CHUNK)
+        done = await manager.refresh(REF)
+        assert (done.status, done.kept, done.conflicts) == ("refreshed", ("notes.txt",), ())
+        assert server.bytes_sent("chunk") == CHUNK == done.receipt.bytes_network
+        assert room.files(REF) == {**new, "notes.txt": mine}
+        report = await manager.validate(REF, "full")
+        assert (report.overall_status, report.modified_files) == ("healthy", ("notes.txt",))
+        await manager.pull("group/other v1")
+        assert room.files("group/other v1") == new
+        back = await manager.rollback(REF)
+        assert back.model.manifest_hash != done.model.manifest_hash
+        assert room.files(REF) == {**old, "notes.txt": mine}
+        assert (await manager.repair(REF, overwrite_modified=True)).success
+        assert room.files(REF) == old
+
+
 async def test_an_alias_is_refreshed_to_what_it_means_now(room: Room, server: FaultyRegistry) -> None:
     """`latest` moves on: the entry names the new version, the backup remembers the old one."""
     latest = "group/model latest"

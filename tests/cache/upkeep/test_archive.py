@@ -335,7 +335,7 @@ async def test_a_model_that_is_read_is_not_archived(room: Room) -> None:
     room.publish({_A: _FILES})
     async with room.manager() as manager:
         await manager.pull(_A)
-        with await manager.open_file(_A, "w.bin"), pytest.raises(StorageError, match="1 readers"):
+        with await manager.open_file(_A, "w.bin"), pytest.raises(StorageError, match="1 reader has"):
             await manager.archive(_A)
         require_sound(room.base, {_A: _FILES})
         await manager.archive(_A)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,91 @@ async def test_a_pin_outlives_the_database_and_an_update(room: Room) -> None:
             await manager.pin(_B)
         with pytest.raises(InvalidRefError):
             await manager.pin("group/a")
+
+
+@pytest.mark.parametrize(
+    "harm", [lambda raw: raw[: len(raw) // 3], lambda raw: b"\x00\xff garbage", lambda raw: b""]
+)
+async def test_a_pin_outlives_a_damaged_list(room: Room, harm: Callable[[bytes], bytes]) -> None:
+    """Torn, garbage or empty: the rebuilt list pins what was pinned and nothing else; the damaged file is set aside."""
+    room.publish({_A: _FILES, _B: _OTHER})
+    async with room.manager() as manager:
+        for ref in (_A, _B):
+            await manager.pull(ref)
+            await manager.pin(ref, "for the thesis")
+        await manager.unpin(_A)
+        await manager.pull(_B, force=True)
+        listed = room.base / "registry.json"
+        damaged = harm(listed.read_bytes())
+        listed.write_bytes(damaged)
+        assert [str(pin) for pin in await manager.pins()] == [f"{_B} is pinned: for the thesis"]
+        assert [each.name for each in (await manager.plan_cleanup(_EVERYTHING)).candidates] == [_A]
+        await manager.pin(_A)
+        (aside,) = room.base.glob("registry.json.damaged-*")
+        assert aside.read_bytes() == damaged
+        assert {str(pin.ref) for pin in await manager.pins()} == {_A, _B}
+        listed.write_bytes(damaged)
+        (room.dir(_A) / ".xprim" / "pin.json").write_bytes(b"{")
+        assert {str(pin.ref) for pin in await manager.pins()} == {_A, _B}, "what cannot be read pins"
+
+
+async def test_a_pin_of_an_older_version_is_read_from_what_is_left(room: Room) -> None:
+    """A list without repetitions in the directories was torn behind its pin: that much is still there."""
+    room.publish({_A: _FILES, _B: _OTHER})
+    async with room.manager() as manager:
+        await manager.pull(_A)
+        await manager.pull(_B)
+        await manager.pin(_A, "old")
+        (room.dir(_A) / ".xprim" / "pin.json").unlink()
+        listed = room.base / "registry.json"
+        listed.write_bytes(listed.read_bytes()[:-30])
+        assert [pin.reason for pin in await manager.pins()] == ["old"]
+
+
+async def test_a_pin_stays_the_users_choice_through_refresh_and_rollback(room: Room) -> None:
+    """The trees that come and go repeat what the list says, and never bring back an older choice."""
+    room.publish({"group/a v2": _OTHER, _A: _FILES}, alias={"group/a latest": "v1"})
+    ref = "group/a latest"
+    async with room.manager() as manager:
+        await manager.pull(ref)
+        await manager.pin(ref, "mine")
+        room.publish({}, alias={"group/a latest": "v2"})
+        await manager.refresh(ref)
+        repeated = room.dir(ref) / ".xprim" / "pin.json"
+        assert json.loads(repeated.read_bytes())["reason"] == "mine"
+        await manager.unpin(ref)
+        assert not repeated.exists()
+        await manager.rollback(ref)
+        (room.base / "registry.json").write_bytes(b"{")
+        assert await manager.pins() == []
+
+
+async def test_a_refresh_takes_a_spent_archive_along(room: Room) -> None:
+    """It goes when a refresh, or a pull with nothing to do, finds the version whole; not while it alone has right bytes."""
+    newer = {**_FILES, "config.json": b'{"new": 1}'}
+    room.publish({_A: _FILES, "group/a v2": newer}, alias={"group/a latest": "v1"})
+    ref = "group/a latest"
+    async with room.manager() as manager:
+        await manager.pull(ref)
+        await manager.archive(ref)
+        room.publish({}, alias={"group/a latest": "v2"})
+        await manager.pull(ref)
+        assert len(await manager.archived()) == 1, "of another version"
+        config = room.dir(ref) / "config.json"
+        config.write_bytes(b"mine")
+        room.publish({}, alias={"group/a latest": "v1"})
+        assert (await manager.refresh(ref)).conflicts
+        assert len(await manager.archived()) == 1, "the published file lies beside, under another name"
+        assert (await manager.repair(ref, overwrite_modified=True)).success
+        assert (await manager.pull(ref)).status == "already_installed"
+        assert await manager.archived() == []
+        config.with_name("config.json.upstream").unlink()
+        await manager.archive(ref)
+        room.publish({}, alias={"group/a latest": "v2"})
+        await manager.pull(ref)
+        room.publish({}, alias={"group/a latest": "v1"})
+        assert (await manager.refresh(ref)).status == "refreshed"
+        assert await manager.archived() == []
 
 
 async def test_usage_is_counted_in_memory_and_written_in_batches(room: Room) -> None:
@@ -99,7 +185,7 @@ async def test_a_file_is_mapped_and_leased(room: Room) -> None:
             with pytest.raises(TypeError):
                 view[0] = 1
             assert [each.guard for each in (await manager.plan_cleanup(_EVERYTHING)).spared] == ["leased"]
-            assert "1 readers have it open" in str(await manager.why(opened.path))
+            assert "1 reader has it open" in str(await manager.why(opened.path))
             view.release()
         assert opened.closed
         opened.close()

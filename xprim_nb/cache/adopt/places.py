@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 from pydantic import ValidationError
 
-from xprim_nb._files import PathLock, storage_errors, write_atomic
+from xprim_nb._files import PathLock, read_plain, storage_errors, write_atomic
 from xprim_nb.cache.adopt.scanning import AdoptedPlace
 from xprim_nb.cache.layout import Layout
 from xprim_nb.errors import StorageError
@@ -35,7 +35,7 @@ def adopted_places(layout: Layout) -> list[AdoptedPlace]:
     path = layout.adopted_file
     with storage_errors(path, "reading"):
         try:
-            raw = path.read_bytes()
+            raw = read_plain(path)
         except FileNotFoundError:
             return []
     try:

@@ -21,9 +21,9 @@ from typing import Literal, TypeAlias
 import orjson
 from pydantic import BaseModel, ConfigDict
 
-from xprim_nb._files import storage_errors
+from xprim_nb._files import read_plain, storage_errors
 from xprim_nb._hashing import is_digest
-from xprim_nb._text import format_bytes
+from xprim_nb._text import format_bytes, format_count
 from xprim_nb.errors import ConfigError
 from xprim_nb.registry.folder import is_skipped
 
@@ -80,7 +80,7 @@ class FoundModel(BaseModel):
     size: int
 
     def __str__(self) -> str:
-        return f"{self.name} ({len(self.files)} files, {format_bytes(self.size)})"
+        return f"{self.name} ({format_count(len(self.files), 'file')}, {format_bytes(self.size)})"
 
 
 class AdoptedPlace(BaseModel):
@@ -109,8 +109,8 @@ class AdoptedPlace(BaseModel):
 
     def __str__(self) -> str:
         return (
-            f"{self.kind} {self.root}: {len(self.files)} files, {format_bytes(self.size_bytes)}, "
-            f"{len(self.models)} models"
+            f"{self.kind} {self.root}: {format_count(len(self.files), 'file')}, {format_bytes(self.size_bytes)}, "
+            f"{format_count(len(self.models), 'model')}"
         )
 
 
@@ -184,7 +184,7 @@ def _hf_models(root: Path, files: dict[str, AdoptedFile]) -> Iterator[FoundModel
     for repo in sorted(root.glob("models--*")):
         name = repo.name.removeprefix("models--").replace("--", "/")
         revisions = {
-            ref.read_text("utf-8", "replace").strip(): ref.relative_to(repo / "refs").as_posix()
+            read_plain(ref).decode("utf-8", "replace").strip(): ref.relative_to(repo / "refs").as_posix()
             for ref in sorted((repo / "refs").rglob("*"))
             if ref.is_file()
         }
@@ -206,7 +206,7 @@ def _ollama_models(root: Path, files: dict[str, AdoptedFile]) -> Iterator[FoundM
         if not path.is_file() or path.stat().st_size > _MAX_MANIFEST_BYTES:
             continue
         try:
-            layers = orjson.loads(path.read_bytes())["layers"]
+            layers = orjson.loads(read_plain(path))["layers"]
             named = [(str(each["mediaType"]), str(each["digest"]).replace(":", "-")) for each in layers]
         except (OSError, ValueError, KeyError, TypeError):  # somebody else's file: it is none of ours to mend
             continue

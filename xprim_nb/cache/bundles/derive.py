@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from xprim_nb._text import format_bytes
+from xprim_nb._text import format_bytes, format_count
 from xprim_nb.cache.bundles.facts import ModelFacts, split_front_matter
 from xprim_nb.cache.bundles.naming import MODEL_CARD
 from xprim_nb.cache.bundles.scripts import basic_usage, notebook
@@ -140,6 +140,7 @@ def _no_readme(facts: ModelFacts) -> str:
 
 def _technical_specs(facts: ModelFacts) -> str:
     model, peeked = facts.model, facts.peeked
+    size = f"{format_bytes(model.total_size)} ({format_count(model.total_size, 'byte')})"
     lines = [
         f"# Technical specifications of {model.ref}",
         "",
@@ -147,7 +148,7 @@ def _technical_specs(facts: ModelFacts) -> str:
         "",
         "| | |",
         "|---|---|",
-        f"| size | {format_bytes(model.total_size)} ({model.total_size:,} bytes) in {len(facts.files)} files |",
+        f"| size | {size} in {format_count(len(facts.files), 'file')} |",
     ]
     if peeked and peeked.tensor_files:
         lines.append(f"| parameters | {peeked.parameters:,} |")
@@ -212,7 +213,7 @@ def _changelog(facts: ModelFacts) -> str:
     for each in sorted(facts.versions, key=lambda model: model.installed_at, reverse=True):
         lines.append(
             f"* **{each.ref.version}**, installed {each.installed_at:%Y-%m-%d}: {format_bytes(each.total_size)} in "
-            f"{each.file_count} files, manifest `{each.manifest_hash[:12]}`"
+            f"{format_count(each.file_count, 'file')}, manifest `{each.manifest_hash[:12]}`"
         )
     return "\n".join(lines) + "\n"
 

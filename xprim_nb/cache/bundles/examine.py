@@ -20,6 +20,7 @@ from pathlib import Path
 
 import orjson
 
+from xprim_nb._files import read_plain
 from xprim_nb.cache.bundles.manifest import BundleStatus
 from xprim_nb.cache.bundles.naming import UPSTREAM, matching
 from xprim_nb.cache.bundles.store import Shelf, hash_document
@@ -149,7 +150,7 @@ def _find(shelf: Shelf, path: str, *, hashing: bool) -> FileFinding | None:
 
 
 def _is_broken(path: Path) -> bool:
-    raw = path.read_bytes()
+    raw = read_plain(path)
     if not raw:
         return True
     if path.suffix == ".pdf":

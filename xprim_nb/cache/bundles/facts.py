@@ -9,6 +9,7 @@ Source: spec 2 §Information bundle ("derived offline from what is installed").
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import orjson
 import yaml
 
+from xprim_nb._files import open_plain
 from xprim_nb.cache.peek import peek_installed
 from xprim_nb.cache.values import InstalledModel, Peeked
 from xprim_nb.errors import InvalidRefError, XprimError
@@ -147,7 +149,7 @@ def _text(root: Path, path: str | None, limit: int, problems: list[str]) -> str:
     if path is None:
         return ""
     try:
-        with (root / path).open("rb") as file:
+        with os.fdopen(open_plain(root / path), "rb") as file:
             raw = file.read(limit + 1)
         if len(raw) > limit:
             raise ValueError(f"it is larger than {limit} bytes")

@@ -24,6 +24,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict
 
 from xprim_nb._hashing import sha256_hex
+from xprim_nb._text import format_count
 from xprim_nb._threads import settled
 from xprim_nb.cache.bundles.derive import card_of_readme, json_bytes
 from xprim_nb.cache.bundles.fetch import Fetcher
@@ -107,7 +108,7 @@ class BundlePlan:
     offline: bool = False
 
     def __str__(self) -> str:
-        head = f"bundle of {self.ref.name}: {len(self.steps)} documents"
+        head = f"bundle of {self.ref.name}: {format_count(len(self.steps), 'document')}"
         head += "; offline, so http(s) documents stay as they are" if self.offline else ""
         return "\n".join([head, *(f"  {step}" for step in self.steps)])
 

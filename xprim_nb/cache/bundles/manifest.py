@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 import orjson
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from xprim_nb._files import storage_errors
+from xprim_nb._files import read_plain, storage_errors
 from xprim_nb._hashing import is_digest
 from xprim_nb.errors import ConfigError, StorageError
 
@@ -182,7 +182,7 @@ def read_document(kind: type[_Model], path: Path) -> _Model:
         StorageError: It cannot be read, or is damaged.
     """
     with storage_errors(path, "reading"):
-        raw = path.read_bytes()
+        raw = read_plain(path)
     try:
         found = orjson.loads(raw)
         if not isinstance(found, dict):

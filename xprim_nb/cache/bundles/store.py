@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from xprim_nb._files import make_dirs, storage_errors, write_atomic
+from xprim_nb._files import make_dirs, open_plain, read_plain, storage_errors, write_atomic
 from xprim_nb.cache.bundles.manifest import (
     BundleSources,
     BundleStatus,
@@ -114,14 +114,10 @@ class Bundle:
     def read_bytes(self, document: str) -> bytes:
         """The bytes of one document; see `read`."""
         path = self.path_of(document)
-        with storage_errors(path, "reading"):
-            fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
-            with os.fdopen(fd, "rb") as file:
-                if os.fstat(file.fileno()).st_size > _MAX_READ_BYTES:
-                    raise StorageError(
-                        f"{document} is larger than {_MAX_READ_BYTES >> 20} MB.", subject=document
-                    )
-                return file.read()
+        with storage_errors(path, "reading"), os.fdopen(open_plain(path), "rb") as file:
+            if os.fstat(file.fileno()).st_size > _MAX_READ_BYTES:
+                raise StorageError(f"{document} is larger than {_MAX_READ_BYTES >> 20} MB.", subject=document)
+            return file.read()
 
     def path_of(self, document: str) -> Path:
         """The absolute path of one document.
@@ -177,7 +173,7 @@ def hash_document(path: Path) -> str | None:
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
             return None
-        with path.open("rb") as file:
+        with os.fdopen(open_plain(path), "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return None
@@ -365,7 +361,7 @@ class Shelf:
         if documents != self.sources.documents:
             self.note(documents=documents)
         raw = self.bundle.integrity_file
-        on_disk = parse_integrity(raw.read_bytes()) if raw.is_file() else None
+        on_disk = parse_integrity(read_plain(raw)) if raw.is_file() else None
         if listed != self.manifest.file_checksums or on_disk != listed:
             self._write(self.manifest.model_copy(update={"file_checksums": listed}))
 

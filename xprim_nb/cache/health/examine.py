@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from xprim_nb._files import read_plain
 from xprim_nb._hashing import Digest
 from xprim_nb.cache.chunkindex import ChunkIndex
 from xprim_nb.cache.health.findings import chunks_of
@@ -211,7 +212,7 @@ class Examiner:
     def kept_manifest(self, digest: str) -> VerifiedManifest | None:
         """The copy of a manifest among those that were fetched; None when there is none."""
         try:
-            raw = (self._layout.manifests / digest).read_bytes()
+            raw = read_plain(self._layout.manifests / digest)
             return parse_manifest(raw, self._layout.metadata_name, expected=digest)
         except (OSError, XprimError):  # absent or damaged: no copy
             return None

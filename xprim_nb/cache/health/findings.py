@@ -238,7 +238,9 @@ def _sentence(
         return f"was cut short: {format_bytes(look.size_bytes)} of {format_bytes(file.size)} are there."
     numbers = ", ".join(str(index) for index in wrong[:5]) + (", …" if len(wrong) > 5 else "")
     size = format_bytes(_bytes_in(manifest, number, wrong))
-    which = f"{len(wrong)} of its {total} chunks {'is' if len(wrong) == 1 else 'are'} wrong"
+    which = f"{len(wrong)} of its {total:,} chunks {'is' if len(wrong) == 1 else 'are'} wrong"
+    if total == 1:
+        which = "its only chunk is wrong"
     return f"{which} ({size}; number {numbers})."
 
 

@@ -19,11 +19,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
-from xprim_nb._text import format_bytes, format_seconds
+from xprim_nb._files import read_plain, storage_errors
+from xprim_nb._text import STATUS_WORDS, format_bytes, format_count, format_seconds
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.state import State
 from xprim_nb.config import Config, mask_url
-from xprim_nb.errors import StorageError
 from xprim_nb.refs import ModelRef
 from xprim_nb.registry.indexname import index_file
 
@@ -152,10 +152,12 @@ class Glance:
         """Everything in one sentence."""
         if not self.rows:
             return "Nothing is installed."
-        models = (
-            f"{len(self.rows)} model{'s' if len(self.rows) != 1 else ''} ({format_bytes(self.total_bytes)})"
-        )
-        bad = [f"{self.counts[each]} {each}" for each in ("failed", "degraded") if self.counts.get(each)]
+        models = f"{format_count(len(self.rows), 'model')} ({format_bytes(self.total_bytes)})"
+        bad = [
+            f"{self.counts[each]} {STATUS_WORDS[each]}"
+            for each in ("failed", "degraded")
+            if self.counts.get(each)
+        ]
         oldest = f"the oldest verdict is {format_seconds(self.oldest_verdict_s or 0.0)} old"
         if not bad:
             return f"{models}, all healthy; {oldest}."
@@ -177,13 +179,11 @@ def glance(config: Config) -> Glance | None:
         StorageError: `registry.json` cannot be read.
     """
     layout = Layout.of(config)
-    try:
-        raw = layout.registry_file.read_bytes()
-    except FileNotFoundError:
-        raw = b"{}"
-    except OSError as error:
-        path = str(layout.registry_file)
-        raise StorageError(f"reading failed, {error.strerror}: {path}", subject=path) from error
+    with storage_errors(layout.registry_file, "reading"):
+        try:
+            raw = read_plain(layout.registry_file)
+        except FileNotFoundError:
+            raw = b"{}"
     try:
         document = orjson.loads(raw) or {}
     except orjson.JSONDecodeError:

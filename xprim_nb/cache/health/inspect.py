@@ -21,6 +21,7 @@ from pathlib import Path
 
 import orjson
 
+from xprim_nb._files import read_plain
 from xprim_nb.cache.health.findings import (
     Kind,
     Look,
@@ -86,7 +87,7 @@ def recorded_in(layout: Layout, model_dir: Path) -> Recorded:
     except OSError:
         installed_ns = 0
     try:
-        document = orjson.loads(layout.receipt_file(model_dir).read_bytes())
+        document = orjson.loads(read_plain(layout.receipt_file(model_dir)))
         files, local = document.get("files"), document.get("local")
         return Recorded(
             files if isinstance(files, dict) else {},
@@ -257,8 +258,8 @@ class _Inspector:
         return 0.5 if known[:2] == look.facts[:2] else 2
 
     def _extras(self) -> Iterator[FileFinding]:
-        """Files that are not the model's."""
-        own = {file.path for file in self._manifest.files} | set(self._recorded.local) | {_ORIGINALS_LOCK}
+        """Files that are not the model's, also those that a refresh or an archive carried along."""
+        own = {file.path for file in self._manifest.files} | {_ORIGINALS_LOCK}
         for folder, folders, files in os.walk(self._root):
             here = Path(folder)
             if here == self._root:
@@ -266,8 +267,27 @@ class _Inspector:
             links = [name for name in folders if (here / name).is_symlink()]
             for name in [*files, *links]:
                 path = (here / name).relative_to(self._root).as_posix()
-                if path not in own and not self._lies_in_place_of(path, own):
-                    yield FileFinding(path=path, status="extra", sentence="is not part of the model.")
+                if path in own or self._lies_in_place_of(path, own):
+                    continue
+                if sentence := self._extra(here / name, path):
+                    yield FileFinding(path=path, status="extra", sentence=sentence)
+
+    def _extra(self, place: Path, path: str) -> str:
+        """What is said of a file that is not the model's; empty for the new side of a conflict, as a refresh wrote it."""
+        carried = self._recorded.local.get(path)
+        if carried is None:
+            return "is not part of the model."
+        if carried.get("kind") != "upstream":
+            return "is not part of the model, and was kept when it was refreshed or restored."
+        if self._depth == "quick" or place.is_symlink():
+            return ""
+        size = place.stat().st_size
+        self._result.bytes_hashed += size
+        return (
+            ""
+            if file_digest(place, size) == carried.get("sha256")
+            else "was the new version's; somebody changed it."
+        )
 
     def _lies_in_place_of(self, path: str, own: set[str]) -> bool:
         """True for what lies in a directory that has taken a file's place: told with that file."""

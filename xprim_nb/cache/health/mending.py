@@ -22,7 +22,15 @@ from pathlib import Path
 
 import orjson
 
-from xprim_nb._files import PathLock, clone_file, preallocate, remove_tree, storage_errors, write_atomic
+from xprim_nb._files import (
+    PathLock,
+    clone_file,
+    preallocate,
+    read_plain,
+    remove_tree,
+    storage_errors,
+    write_atomic,
+)
 from xprim_nb._hashing import Digest, read_range, sha256_hex
 from xprim_nb._threads import Check, unhalted
 from xprim_nb.cache.health.findings import chunks_of, file_digest
@@ -296,7 +304,7 @@ def sweep_mending(layout: Layout, *, idle_s: float = 0.0) -> None:
             try:
                 if time.time() - path.stat().st_mtime < idle_s:
                     continue
-                ref = ModelRef.parse(orjson.loads(path.read_bytes())["ref"]).require_version()
+                ref = ModelRef.parse(orjson.loads(read_plain(path))["ref"]).require_version()
             except (OSError, ValueError, KeyError, TypeError, InvalidRefError):
                 continue
             lock = PathLock(layout.ref_lock(ref))

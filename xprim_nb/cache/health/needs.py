@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from xprim_nb._files import read_plain
 from xprim_nb.cache.store import Store
 from xprim_nb.errors import InvalidRefError
 from xprim_nb.refs import ModelRef
@@ -93,7 +94,7 @@ def _document(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _MAX_BYTES:
             return {}
-        found = orjson.loads(path.read_bytes())
+        found = orjson.loads(read_plain(path))
     except (OSError, ValueError):  # damaged: the files' own check says so
         return {}
     return found if isinstance(found, dict) else {}

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from xprim_nb._hashing import Digest
-from xprim_nb._text import format_bytes
+from xprim_nb._text import format_bytes, format_count
 from xprim_nb.cache.health.examine import REGISTRY_FILE, Examined, Examiner, damaged_digests
 from xprim_nb.cache.health.repaired import RepairAction, RepairKind, RepairPlan
 from xprim_nb.cache.health.report import FileFinding
@@ -102,8 +102,9 @@ def plan_of(
         own = [digest for digest in own if digest in sources]
         network = sum(1 for digest in own if sources[digest] is None)
         if network and not may_ask:
+            are = "is" if network == 1 else "are"
             issues.append(
-                f"{each.path}: {network:,} chunks are not on this machine, and nobody may be asked."
+                f"{each.path}: {format_count(network, 'chunk')} {are} not on this machine, and nobody may be asked."
             )
         else:
             actions.append(action_of(each, network, len(own) - network))

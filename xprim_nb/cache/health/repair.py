@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from xprim_nb._files import free_bytes, locked
 from xprim_nb._hashing import Digest
-from xprim_nb._text import format_bytes
+from xprim_nb._text import format_bytes, format_count
 from xprim_nb._threads import settled
 from xprim_nb.cache.chunkindex import ChunkIndex
 from xprim_nb.cache.gather import Gatherer
@@ -287,8 +287,9 @@ class Repairer:
                 why = silent
             left = len(wanted[number] - mending.present)
             path = mending.manifest.files[number].path
-            chunks = f"{left:,} chunk{'s' if left != 1 else ''}"
-            work.issues.append(f"{path}: {chunks} cannot be had from this machine or the registry: {why}")
+            work.issues.append(
+                f"{path}: {format_count(left, 'chunk')} cannot be had from this machine or the registry: {why}"
+            )
 
     def _put_in_place(self, mending: Mending, chosen: dict[int, FileFinding], work: RepairWork) -> list[str]:
         """Step 5 for every file that has all its chunks; the paths of those that are mended."""

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
-from xprim_nb._text import format_bytes
+from xprim_nb._text import format_bytes, format_count
 from xprim_nb.cache.health.report import SCHEMA_VERSION, ValidationReport
 
 __all__ = ["RepairAction", "RepairKind", "RepairPlan", "Repaired", "receipt_sentence"]
@@ -169,4 +169,4 @@ def receipt_sentence(
     """
     size = f" ({format_bytes(bytes_network)})" if network else ""
     here = f", {local:,} {copied} from this machine" if local else ""
-    return f"{network:,} of {total:,} chunks {fetched}{size}{here}."
+    return f"{network:,} of {format_count(total, 'chunk')} {fetched}{size}{here}."

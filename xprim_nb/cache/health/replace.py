@@ -13,7 +13,15 @@ from pathlib import Path, PurePosixPath
 
 import orjson
 
-from xprim_nb._files import make_dirs, storage_errors, sync_dir, sync_file, sync_tree, write_atomic
+from xprim_nb._files import (
+    make_dirs,
+    read_plain,
+    storage_errors,
+    sync_dir,
+    sync_file,
+    sync_tree,
+    write_atomic,
+)
 from xprim_nb.cache.layout import Layout
 
 __all__ = ["let_read", "put_aside", "put_in_place", "settle_receipt"]
@@ -124,7 +132,7 @@ def settle_receipt(layout: Layout, root: Path, paths: list[str]) -> None:
     """
     receipt = layout.receipt_file(root)
     try:
-        document = orjson.loads(receipt.read_bytes())
+        document = orjson.loads(read_plain(receipt))
         files, local = document["files"], document.get("local")
         for path in paths:
             found = (root / path).stat()

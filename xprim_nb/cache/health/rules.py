@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from xprim_nb._text import format_bytes
+from xprim_nb._text import format_bytes, format_count
 from xprim_nb.cache.health.report import (
     Checks,
     CompletenessCheck,
@@ -172,22 +172,22 @@ def _completeness(facts: Facts) -> CompletenessCheck:
 
 
 def _verdict(facts: Facts, checks: Checks, rule: int, advice: Recommendation) -> str:
-    ref, days = facts.ref, checks.freshness.age_days
+    ref, days = facts.ref, format_count(round(checks.freshness.age_days), "day")
     match rule:
         case 1 | 2:
             said = f"is damaged: {_damage([each for each in facts.findings if each.is_damage])}"
         case 3:
-            said = "is past its expiry date." if facts.is_expired else f"expired: {days:.0f} days old."
+            said = "is past its expiry date." if facts.is_expired else f"expired: {days} old."
         case 4 if facts.offers_other:
             said = "is stale: the registry offers another manifest."
         case 4:
-            said = f"is stale: {days:.0f} days old."
+            said = f"is stale: {days} old."
         case 5:
             said = f"is incomplete: {_listed(checks.completeness.missing_components)} missing."
         case 6:
             said = f"builds on {_listed(facts.unresolved)}, which is not installed."
         case 7:
-            said = f"is healthy, and was not used for {facts.unused_days or 0:.0f} days."
+            said = f"is healthy, and was not used for {format_count(round(facts.unused_days or 0), 'day')}."
         case _:
             said = "is healthy."
     changed = [each.path for each in facts.findings if not each.is_damage]

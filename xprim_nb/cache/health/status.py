@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from xprim_nb._memory import uncollected
+from xprim_nb._text import STATUS_WORDS
 from xprim_nb.cache.health.glance import Contact, Glance, StatusRow, read_verdicts, rows_of, summed_up
 from xprim_nb.cache.health.report import Recommendation, ValidationReport
 from xprim_nb.cache.state import State
@@ -125,7 +126,7 @@ def report_of(row: StatusRow) -> ValidationReport:
         overall_status=row.status,  # type: ignore[arg-type]  # as it was recorded
         recommendations=advice,
         manifest_hash=row.manifest_hash,
-        verdict=f"{row.ref} is {row.status}. {repair}",
+        verdict=f"{row.ref} is {STATUS_WORDS.get(row.status, row.status)}. {repair}",
     )
 
 

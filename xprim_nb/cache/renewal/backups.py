@@ -18,6 +18,7 @@ from typing import Any, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from xprim_nb._files import read_plain
 from xprim_nb.cache.intents import BACKUP_FILE
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.renewal.changes import LocalFile, examine
@@ -240,7 +241,7 @@ def _backup(layout: Layout, ref: ModelRef, path: Path) -> Backup | None:
 def _facts(path: Path) -> tuple[BackupFacts | None, str]:
     """What the file says, and why the backup is to be left alone; neither when it is absent or torn."""
     try:
-        document = orjson.loads(path.read_bytes())
+        document = orjson.loads(read_plain(path))
     except (OSError, ValueError):
         _log.info("a backup has no readable facts: its tree tells them", extra={"path": str(path)})
         return None, ""

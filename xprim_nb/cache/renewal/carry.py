@@ -11,16 +11,17 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from xprim_nb._files import clone_file, storage_errors
+from xprim_nb._hashing import Digest
 from xprim_nb.cache.renewal.changes import LocalFile, file_hash
 from xprim_nb.cache.renewal.compare import UpstreamStates, fits_in_old
 from xprim_nb.cache.renewal.merge import FileChange, merge
 from xprim_nb.registry.manifest import Manifest
 
-__all__ = ["carried_bytes", "carry", "merge_trees"]
+__all__ = ["carried_bytes", "carry", "merge_trees", "unread_chunks", "unread_paths"]
 
 
 def merge_trees(
@@ -31,6 +32,7 @@ def merge_trees(
     trees: tuple[Path, Path],
     *,
     preserve: bool,
+    unread: Collection[str] = (),
 ) -> tuple[FileChange, ...]:
     """The merge, with every doubt settled by looking at the new bytes.
 
@@ -41,12 +43,15 @@ def merge_trees(
         new: The new version's.
         trees: The old tree and the new one.
         preserve: See `merge`.
+        unread: Files whose bytes are not in the new tree; nothing is asked of them.
 
     Raises:
         StorageError: A file cannot be read.
     """
     states = dict(compared.states)
-    mine = [path for path, found in local.items() if found.state in ("changed", "added")]
+    mine = [
+        path for path, found in local.items() if found.state in ("changed", "added") and path not in unread
+    ]
     with storage_errors(trees[1], "comparing the new version with local changes"):
         for path in compared.uncertain.intersection(mine):
             if old is not None and fits_in_old(path, old, *trees):
@@ -60,6 +65,30 @@ def merge_trees(
             and local[path].sha256 == file_hash(trees[1] / path)
         }
     return merge(local, states, equal=equal, preserve=preserve)
+
+
+def unread_paths(changes: Sequence[FileChange], manifest: Manifest) -> frozenset[str]:
+    """The files of the new version that nobody will see: the user's stays, and it is certain that no conflict arises."""
+    known = {file.path for file in manifest.files}
+    return frozenset(
+        each.path for each in changes if each.action == "kept" and each.certain and each.path in known
+    )
+
+
+def unread_chunks(unread: Collection[str], manifest: Manifest) -> frozenset[Digest]:
+    """The chunks that have bytes of such files alone: they need not be brought here.
+
+    A rollback needs none of them, and a later pull or refresh looks for what it needs itself.
+    """
+    return frozenset(
+        digest
+        for digest, indices in manifest.distinct.items()
+        if all(
+            manifest.files[segment.file_index].path in unread
+            for index in indices
+            for segment in manifest.segments(index)
+        )
+    )
 
 
 def carry(

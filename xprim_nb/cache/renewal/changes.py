@@ -12,12 +12,13 @@ Source: spec 2 §Refresh, §Repair ("locally modified files are never overwritte
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from xprim_nb._files import storage_errors
+from xprim_nb._files import open_plain, storage_errors
 from xprim_nb.cache.health.inspect import inspect_files
 from xprim_nb.cache.health.report import FileFinding
 from xprim_nb.cache.kept import ORIGINALS_LOCK, judge_of, local_files, walk_files
@@ -82,7 +83,7 @@ def file_hash(path: Path) -> str:
     Raises:
         OSError: It cannot be read.
     """
-    with path.open("rb") as file:
+    with os.fdopen(open_plain(path), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

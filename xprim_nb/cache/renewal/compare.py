@@ -17,6 +17,7 @@ from bisect import bisect_left, bisect_right
 from pathlib import Path
 from typing import NamedTuple
 
+from xprim_nb._files import open_plain
 from xprim_nb._hashing import read_range
 from xprim_nb.cache.renewal.merge import UpstreamState
 from xprim_nb.registry.manifest import Manifest
@@ -69,9 +70,7 @@ def fits_in_old(path: str, old: Manifest, old_tree: Path, new_tree: Path) -> boo
         for segment in old.segments(index):
             root = new_tree if segment.file_index == number else old_tree
             try:
-                fd = os.open(
-                    root / old.files[segment.file_index].path, os.O_RDONLY | getattr(os, "O_BINARY", 0)
-                )
+                fd = open_plain(root / old.files[segment.file_index].path)
             except OSError:
                 return False
             try:

@@ -31,7 +31,7 @@ from xprim_nb.cache.offers import Offer
 from xprim_nb.cache.progress import Meter, telling
 from xprim_nb.cache.pull import Puller
 from xprim_nb.cache.renewal.backups import damage_in, facts_for, find_backup, has_backup
-from xprim_nb.cache.renewal.carry import carried_bytes, carry, merge_trees
+from xprim_nb.cache.renewal.carry import carried_bytes, carry, merge_trees, unread_chunks, unread_paths
 from xprim_nb.cache.renewal.changes import LocalFile, examine
 from xprim_nb.cache.renewal.compare import compare
 from xprim_nb.cache.renewal.merge import FileChange, merge
@@ -120,24 +120,16 @@ class Refresher:
                 sentences=told,
             )
         verified = await self._puller.offers.manifest_of(offer, installed)
-        policy = strategy.update_policy
-        compared = compare(old.manifest, verified.manifest)
-        known = {file.path: file.sha256 for file in verified.manifest.files if file.sha256}
-        equal = {
-            path for path, found in old.local.items() if found.sha256 and known.get(path) == found.sha256
-        }
-        changes = merge(
-            old.local,
-            compared.states,
-            equal=equal,
-            uncertain=compared.uncertain,
-            preserve=policy.preserve_local_modifications,
-        )
+        changes = _foreseen(old, verified.manifest, strategy)
         pull = await self._puller.plan_of(
-            ref, verified, installed, await settled(self._nearby, verified, old, strategy)
+            ref,
+            verified,
+            installed,
+            await settled(self._nearby, verified, old, strategy),
+            unread_chunks(unread_paths(changes, verified.manifest), verified.manifest),
         )
         shown = tuple(each for each in changes if each.action not in ("same", "gone"))
-        backs_up = policy.backup_before_update
+        backs_up = strategy.update_policy.backup_before_update
         told = (*offer.warnings, *told_damage(ref, old.local), *told_plan(shown))
         return RefreshPlan(
             ref,
@@ -226,6 +218,7 @@ class Refresher:
         meter: Meter,
     ) -> Refreshed:
         """Steps 3 to 5."""
+        unread = unread_paths(_foreseen(old, verified.manifest, strategy), verified.manifest)
         assembled = self._puller.assembled(
             ref,
             verified,
@@ -234,12 +227,13 @@ class Refresher:
             concurrency=concurrency,
             local=await settled(self._nearby, verified, old, strategy),
             further_bytes=carried_bytes(old.local),
+            without=unread_chunks(unread, verified.manifest),
         )
         async with assembled as tree:
             receipt = meter.receipt()
             note = self._puller.note(verified, receipt)
             done = await settled(
-                self._put_in_place, verified, old, strategy, tree, self._puller.extra(offer), note
+                self._put_in_place, verified, old, strategy, (tree, unread), self._puller.extra(offer), note
             )
         return replace(
             done,
@@ -253,12 +247,13 @@ class Refresher:
         verified: VerifiedManifest,
         old: _Old,
         strategy: UpdateStrategy,
-        tree: Path,
+        assembled: tuple[Path, frozenset[str]],
         extra: dict[str, object],
         note: dict[str, object],
     ) -> Refreshed:
         """Steps 4 and 5."""
         policy, ref = strategy.update_policy, old.model.ref
+        tree, unread = assembled
         changes = merge_trees(
             old.local,
             compare(old.manifest, verified.manifest),
@@ -266,6 +261,7 @@ class Refresher:
             verified.manifest,
             (old.model.path, tree),
             preserve=policy.preserve_local_modifications,
+            unread=unread,
         )
         held = carry(changes, old.local, old.model.path, tree)
         # Without a backup asked for, the old version still has to stay until the new one was found right.
@@ -311,6 +307,20 @@ class Refresher:
         done = replace(done, validation_report=verdict, rollback_available=available)
         sentences = (*told_damage(done.ref, old.local, renewed=done.success), *told_result(done))
         return replace(done, sentences=(*done.sentences, *sentences))
+
+
+def _foreseen(old: _Old, new: Manifest, strategy: UpdateStrategy) -> tuple[FileChange, ...]:
+    """Decision 2, without the new version's bytes: what they would have to settle is not certain."""
+    compared = compare(old.manifest, new)
+    known = {file.path: file.sha256 for file in new.files if file.sha256}
+    equal = {path for path, found in old.local.items() if found.sha256 and known.get(path) == found.sha256}
+    return merge(
+        old.local,
+        compared.states,
+        equal=equal,
+        uncertain=compared.uncertain,
+        preserve=strategy.update_policy.preserve_local_modifications,
+    )
 
 
 def _details(done: Refreshed, strategy: UpdateStrategy, old: InstalledModel) -> dict[str, object]:

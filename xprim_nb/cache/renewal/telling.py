@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from xprim_nb._text import format_bytes
+from xprim_nb._text import format_bytes, format_count
 from xprim_nb.cache.renewal.changes import LocalFile
 from xprim_nb.cache.renewal.merge import FileChange
 from xprim_nb.cache.renewal.values import Refreshed
@@ -51,7 +51,8 @@ def told_result(done: Refreshed) -> tuple[str, ...]:
         return (
             f"{done.ref} was rolled back: the new version was not what its manifest says. The old one is in place.",
         )
-    told = [f"{done.ref} is at {done.model.manifest_hash[:12]}: {len(done.updated_files)} files updated."]
+    updated = format_count(len(done.updated_files), "file")
+    told = [f"{done.ref} is at {done.model.manifest_hash[:12]}: {updated} updated."]
     if done.status == "failed":
         told = [f"{done.ref} is at {done.model.manifest_hash[:12]}, and is not what its manifest says."]
     fetched, local = done.receipt.bytes_network, done.receipt.bytes_local

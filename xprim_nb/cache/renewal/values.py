@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
-from xprim_nb._text import format_bytes
+from xprim_nb._text import format_bytes, format_count
 from xprim_nb.cache.renewal.merge import FileChange
 from xprim_nb.cache.values import InstalledModel, PullPlan, Receipt
 from xprim_nb.refs import ModelRef
@@ -257,7 +257,7 @@ class DropPlan:
     def __str__(self) -> str:
         if not self.backups:
             return f"{self.ref}: no backup to drop."
-        head = f"{self.ref}: drops {len(self.backups)} backups of {format_bytes(self.size_bytes)}:"
+        head = f"{self.ref}: drops {format_count(len(self.backups), 'backup')} of {format_bytes(self.size_bytes)}:"
         return "\n".join([head, *(f"  {each}" for each in self.backups)])
 
 

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from xprim_nb._text import format_bytes
+from xprim_nb._text import format_bytes, format_count
 from xprim_nb.cache.upkeep.values import CacheFacts, Holding, HoldingKind
 
 __all__ = ["Account", "CacheAccounts", "Ledger", "account", "total_bytes"]
@@ -88,8 +88,8 @@ class CacheAccounts:
     def __str__(self) -> str:
         models = sum(each.kind == "model" for each in self.accounts)
         return (
-            f"{format_bytes(self.total_bytes)} on disk: {models} models and "
-            f"{len(self.accounts) - models} other things; {format_bytes(self.disk_free)} free"
+            f"{format_bytes(self.total_bytes)} on disk: {format_count(models, 'model')} and "
+            f"{format_count(len(self.accounts) - models, 'other thing')}; {format_bytes(self.disk_free)} free"
         )
 
 

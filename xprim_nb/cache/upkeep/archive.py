@@ -29,14 +29,9 @@ from pathlib import Path
 
 import orjson
 
-from xprim_nb._files import (
-    make_dirs,
-    storage_errors,
-    sync_tree,
-    write_atomic,
-)
+from xprim_nb._files import make_dirs, open_plain, read_plain, storage_errors, sync_tree, write_atomic
 from xprim_nb._hashing import Digest, read_range
-from xprim_nb._text import format_bytes
+from xprim_nb._text import format_bytes, format_count
 from xprim_nb.cache.install import Installer
 from xprim_nb.cache.kept import changed_files, local_files
 from xprim_nb.cache.layout import Layout
@@ -95,8 +90,12 @@ class ArchivePlan:
         return self.disk_needed <= self.disk_free
 
     def __str__(self) -> str:
-        mine = f", {len(self.local_files)} changed files kept as they are" if self.local_files else ""
-        return f"archive {self.ref}: {format_bytes(self.model_bytes)} in {self.chunks} chunks{mine}"
+        mine = (
+            f", {format_count(len(self.local_files), 'changed file')} kept unaltered"
+            if self.local_files
+            else ""
+        )
+        return f"archive {self.ref}: {format_bytes(self.model_bytes)} in {format_count(self.chunks, 'chunk')}{mine}"
 
 
 def plan_archive(layout: Layout, store: Store, ref: ModelRef, disk_free: int) -> ArchivePlan:
@@ -313,7 +312,10 @@ def _unpacks_to(path: Path, digest: str) -> bool:
     found = hashlib.sha256()
     module = zstandard()
     try:
-        with path.open("rb") as file, module.ZstdDecompressor().stream_reader(file) as reader:
+        with (
+            os.fdopen(open_plain(path), "rb") as file,
+            module.ZstdDecompressor().stream_reader(file) as reader,
+        ):
             while block := reader.read(1 << 20):
                 found.update(block)
     except (OSError, module.ZstdError):
@@ -323,7 +325,7 @@ def _unpacks_to(path: Path, digest: str) -> bool:
 
 def _receipt(layout: Layout, model: InstalledModel) -> dict[str, object]:
     try:
-        found = orjson.loads(layout.receipt_file(model.path).read_bytes())
+        found = orjson.loads(read_plain(layout.receipt_file(model.path)))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

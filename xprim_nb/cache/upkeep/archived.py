@@ -25,8 +25,8 @@ from typing import Any, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from xprim_nb._files import storage_errors
-from xprim_nb._text import format_bytes
+from xprim_nb._files import open_plain, read_plain, storage_errors
+from xprim_nb._text import format_bytes, format_count
 from xprim_nb.cache.layout import Layout
 from xprim_nb.errors import (
     HashMismatchError,
@@ -145,7 +145,7 @@ class Archived:
     document: ArchiveDocument
 
     def __str__(self) -> str:
-        mine = f", {len(self.local_files)} changed files kept" if self.local_files else ""
+        mine = f", {format_count(len(self.local_files), 'changed file')} kept" if self.local_files else ""
         return (
             f"{self.ref}: {format_bytes(self.model_bytes)} stored in {format_bytes(self.stored_bytes)}{mine}"
         )
@@ -188,7 +188,7 @@ def archive_of(layout: Layout, ref: ModelRef) -> Archived | None:
     path = directory / "archive.json"
     with storage_errors(path, "reading"):
         try:
-            raw = path.read_bytes()
+            raw = read_plain(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
     document = _parsed(path, raw)
@@ -244,7 +244,7 @@ def manifest_in(layout: Layout, archived: Archived) -> VerifiedManifest:
     """
     path = archived.path / "manifest.json"
     with storage_errors(path, "reading"):
-        raw = path.read_bytes()
+        raw = read_plain(path)
     try:
         # A manifest that the original client re-encoded has another digest than the entry says.
         return parse_manifest(raw, layout.metadata_name)
@@ -296,7 +296,10 @@ def copy_archived(path: Path, sink: VerifyingSink) -> bool:
         _log.warning("an archive cannot be read: %s", error.message, extra={"path": str(path)})
         return False
     try:
-        with path.open("rb") as file, module.ZstdDecompressor().stream_reader(file) as reader:
+        with (
+            os.fdopen(open_plain(path), "rb") as file,
+            module.ZstdDecompressor().stream_reader(file) as reader,
+        ):
             while block := reader.read(_BLOCK_BYTES):
                 sink.write(memoryview(block))  # refuses more than the chunk has: no bomb
         sink.verify()

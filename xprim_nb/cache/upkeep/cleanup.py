@@ -32,9 +32,9 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from xprim_nb._text import format_bytes
+from xprim_nb._text import format_bytes, format_span
 from xprim_nb.cache.upkeep.accounting import Ledger, total_bytes
-from xprim_nb.cache.upkeep.values import CacheFacts, Holding, HoldingKind
+from xprim_nb.cache.upkeep.values import CacheFacts, Holding, HoldingKind, told_readers
 from xprim_nb.errors import ConfigError
 
 __all__ = [
@@ -286,19 +286,19 @@ class _Planner:
 
     def _stale(self, holding: Holding) -> str:
         what = {"partial": "An unfinished pull", "leftover": "A leftover"}[holding.kind]
-        return f"{what} that nobody touched for {_span(self._now - holding.used_at)}."
+        return f"{what} that nobody touched for {format_span(self._now - holding.used_at)}."
 
     def _over_age(self, holding: Holding) -> str:
         limit = (self._policy.max_model_age_days or 0.0) * _DAY_S
         age = self._now - holding.created_at
         if age <= limit:
             return ""
-        return f"Installed {_span(age)} ago; the limit is {_span(limit)}."
+        return f"Installed {format_span(age)} ago; the limit is {format_span(limit)}."
 
     def _unused(self, holding: Holding) -> str:
         limit = (self._policy.unused_threshold_days or 0.0) * _DAY_S
         idle = self._now - holding.used_at
-        return f"Unused for {_span(idle)}; the limit is {_span(limit)}." if idle > limit else ""
+        return f"Unused for {format_span(idle)}; the limit is {format_span(limit)}." if idle > limit else ""
 
     def _least_used(self, holding: Holding) -> str:
         wanted = (
@@ -306,7 +306,7 @@ class _Planner:
             if self._target is not None
             else f"the limit is {format_bytes(self._limit or 0)}"
         )
-        return f"Least recently used ({_span(self._now - holding.used_at)} ago), and {wanted}."
+        return f"Least recently used ({format_span(self._now - holding.used_at)} ago), and {wanted}."
 
     def _guard(self, holding: Holding) -> Spared | None:
         def kept(guard: Guard, reason: str) -> Spared:
@@ -315,7 +315,7 @@ class _Planner:
         if holding.pinned:  # a
             return kept("pinned", f"Pinned: {holding.pinned}")
         if holding.leases:  # b
-            return kept("leased", f"{holding.leases} readers have it open.")
+            return kept("leased", f"{told_readers(holding.leases)} it open.")
         if holding.busy:  # c
             return kept("busy", "Somebody works on it now.")
         if holding.changed:  # d
@@ -325,7 +325,7 @@ class _Planner:
         hours = self._policy.partial_idle_hours if leftover else self._policy.min_age_hours
         since = self._now - max(holding.used_at, holding.created_at)
         if since < hours * _HOUR_S:  # e
-            return kept("young", f"Touched {_span(since)} ago, within {_span(hours * _HOUR_S)}.")
+            return kept("young", f"Touched {format_span(since)} ago, within {format_span(hours * _HOUR_S)}.")
         if holding.kind == "model":  # f
             left = (each for each in self._needers if not self._is_removed(each))
             if needed := dependents(holding, left):
@@ -389,11 +389,3 @@ def _superseded(holding: Holding) -> str:
 
 def _oldest(holdings: Iterable[Holding]) -> list[Holding]:
     return sorted(holdings, key=lambda each: (each.created_at, each.name, each.path))
-
-
-def _span(seconds: float) -> str:
-    """A time span as a person says it."""
-    seconds = max(0.0, seconds)
-    if seconds >= 2 * _DAY_S:
-        return f"{seconds / _DAY_S:.0f} days"
-    return f"{seconds / _HOUR_S:.0f} hours" if seconds >= 2 * _HOUR_S else f"{seconds / 60:.0f} minutes"

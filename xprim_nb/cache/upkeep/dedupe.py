@@ -25,9 +25,18 @@ from typing import Literal, TypeAlias
 
 import orjson
 
-from xprim_nb._files import PathLock, clone_file, make_dirs, storage_errors, sync_dir, sync_file, write_atomic
+from xprim_nb._files import (
+    PathLock,
+    clone_file,
+    make_dirs,
+    read_plain,
+    storage_errors,
+    sync_dir,
+    sync_file,
+    write_atomic,
+)
 from xprim_nb._hashing import read_range
-from xprim_nb._text import format_bytes
+from xprim_nb._text import format_bytes, format_count
 from xprim_nb.cache.kept import changed_files, local_files
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.reflink import whole_files
@@ -89,7 +98,10 @@ class DedupePlan:
     def __str__(self) -> str:
         lines = [str(share) for share in self.shares]
         return "\n".join(
-            [*lines, f"{len(self.shares)} files, {format_bytes(self.size_bytes)} by {self.method}"]
+            [
+                *lines,
+                f"{format_count(len(self.shares), 'file')}, {format_bytes(self.size_bytes)} by {self.method}",
+            ]
         )
 
 
@@ -113,7 +125,10 @@ class Deduplicated:
         return sum(share.size_bytes for share in self.done)
 
     def __str__(self) -> str:
-        told = f"{len(self.done)} files share {format_bytes(self.size_bytes)} by {self.method}"
+        share = "shares" if len(self.done) == 1 else "share"
+        told = (
+            f"{format_count(len(self.done), 'file')} {share} {format_bytes(self.size_bytes)} by {self.method}"
+        )
         return "\n".join([told, *self.skipped])
 
 
@@ -302,13 +317,13 @@ def _tell_receipts(layout: Layout, models: Sequence[InstalledModel], shared: os.
                     facts[path] = [now.st_size, now.st_mtime_ns, now.st_ctime_ns]
         if facts:
             receipt = layout.receipt_file(model.path)
-            document = orjson.loads(receipt.read_bytes())
+            document = orjson.loads(read_plain(receipt))
             document["files"] |= facts
             write_atomic(receipt, orjson.dumps(document, option=orjson.OPT_INDENT_2))
 
 
 def _recorded(layout: Layout, model: InstalledModel) -> list[str]:
     try:
-        return list(orjson.loads(layout.receipt_file(model.path).read_bytes())["files"])
+        return list(orjson.loads(read_plain(layout.receipt_file(model.path)))["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return []

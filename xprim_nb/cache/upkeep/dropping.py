@@ -11,11 +11,16 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from xprim_nb._files import make_dirs, move_dir, remove_tree, storage_errors, sync_dir, sync_file
+from xprim_nb._files import locked, make_dirs, move_dir, remove_tree, storage_errors, sync_dir, sync_file
+from xprim_nb._threads import settled
+from xprim_nb.cache.health.inspect import inspect_files
 from xprim_nb.cache.layout import Layout
-from xprim_nb.cache.upkeep.archived import Archived
+from xprim_nb.cache.store import Store, read_manifest
+from xprim_nb.cache.upkeep.archived import Archived, archive_of
+from xprim_nb.errors import StorageError
+from xprim_nb.refs import ModelRef
 
-__all__ = ["drop_archive", "set_aside"]
+__all__ = ["drop_archive", "drop_spent_archive", "set_aside"]
 
 
 def drop_archive(layout: Layout, archived: Archived, *, keep_local: bool) -> Path | None:
@@ -33,6 +38,32 @@ def drop_archive(layout: Layout, archived: Archived, *, keep_local: bool) -> Pat
                 parent.rmdir()
     remove_tree(doomed)
     return kept
+
+
+async def drop_spent_archive(layout: Layout, store: Store, ref: ModelRef) -> None:
+    """After a pull or a refresh: an archive that has nothing which the installed version has not, goes.
+
+    It stays, and is listed, where it holds somebody's files, where a file of the installed version is not as it was
+    published, and where it cannot be deleted.
+    """
+    with contextlib.suppress(StorageError):
+        if await settled(_spent, layout, store, ref) is None:
+            return
+        async with locked(layout.ref_lock(ref)):
+            spent = await settled(_spent, layout, store, ref)
+            if spent is not None:
+                await settled(lambda: drop_archive(layout, spent, keep_local=True))
+
+
+def _spent(layout: Layout, store: Store, ref: ModelRef) -> Archived | None:
+    found = archive_of(layout, ref)
+    if found is None or found.document.local or found.document.absent:
+        return None
+    model = store.find(ref)
+    if model is None or model.manifest_hash != found.manifest_hash:
+        return None
+    looked = inspect_files(layout, model.path, read_manifest(layout, model.path).manifest, depth="quick")
+    return found if all(each.status == "extra" for each in looked.findings) else None
 
 
 def set_aside(layout: Layout, archived: Archived, paths: Sequence[str]) -> Path | None:

@@ -33,7 +33,7 @@ from xprim_nb.cache.upkeep.facts import Look, changed_backup, inodes_of, named_b
 from xprim_nb.cache.upkeep.leases import gate, lease_count
 from xprim_nb.cache.upkeep.needs import needs_of
 from xprim_nb.cache.upkeep.pins import pin_in, pin_of
-from xprim_nb.cache.upkeep.values import Holding
+from xprim_nb.cache.upkeep.values import Holding, told_readers
 from xprim_nb.cache.values import InstalledModel
 from xprim_nb.errors import XprimError
 from xprim_nb.events import EventHub, ModelRemoved
@@ -250,7 +250,7 @@ class Executor:
         if (pin := pin_of(model)) is not None:
             raise _refused(candidate, "pinned", f"Pinned: {pin.reason}")
         if count := lease_count(self._layout, ref, gated=True):
-            raise _refused(candidate, "leased", f"{count} readers have it open.")
+            raise _refused(candidate, "leased", f"{told_readers(count)} it open.")
         if not model.path.is_symlink() and (changed := changed_files(self._layout, model.path)):
             raise _refused(candidate, "changed", f"Holds the last copy of {changed[0]}.")
         if candidate.action == "remove":

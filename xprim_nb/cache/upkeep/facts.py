@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from xprim_nb._files import PathLock, free_bytes
+from xprim_nb._files import PathLock, free_bytes, read_plain
 from xprim_nb.cache.kept import changed_files, same_bytes
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.store import Store
@@ -109,7 +109,7 @@ def named_by_intents(layout: Layout) -> set[str]:
     names = set()
     for path in layout.intents.glob("*.json"):
         try:
-            intent = orjson.loads(path.read_bytes())
+            intent = orjson.loads(read_plain(path))
             names |= {
                 Path(intent["out"]).name,
                 Path(intent["tree"]).parent.name,

@@ -143,6 +143,8 @@ def lease_count(layout: Layout, ref: ModelRef, *, gated: bool = False) -> int:
 
 
 def _is_alive(path: Path) -> bool:
+    if not path.is_file():  # no process of ours made it
+        return False
     claim = Claim(path)
     if not claim.try_acquire():
         return True

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from xprim_nb._files import read_plain
 from xprim_nb.cache.values import InstalledModel
 from xprim_nb.errors import InvalidRefError
 from xprim_nb.refs import ModelRef
@@ -49,7 +50,7 @@ def _adapters_base(directory: Path) -> object:
     try:
         if path.stat().st_size > _MAX_BYTES:
             return None
-        document = orjson.loads(path.read_bytes())
+        document = orjson.loads(read_plain(path))
     except (OSError, ValueError):
         return None
     return document.get("base_model_name_or_path") if isinstance(document, dict) else None

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from xprim_nb._files import storage_errors
+from xprim_nb._text import format_count
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.store import Store
 from xprim_nb.cache.upkeep.leases import Lease, Leases
@@ -88,7 +89,7 @@ class OpenedFile:
 
     def __repr__(self) -> str:
         how = "closed" if self.closed else "handle" if self.handle is not None else "map"
-        return f"<{self.path.name} of {self.ref}, {self.size_bytes} bytes, {how}>"
+        return f"<{self.path.name} of {self.ref}, {format_count(self.size_bytes, 'byte')}, {how}>"
 
 
 def open_file(

@@ -1,4 +1,4 @@
-"""Pins: what a user wants kept, written into the model's entry in `registry.json`.
+"""Pins: what a user wants kept, written into the model's entry in `registry.json`, and repeated in its directory.
 
 Source: spec 2 §Clean-up ("Never: a pinned model"); DESIGN ("what a user decided lies outside the database").
 """
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from xprim_nb.cache.pinned import KEY
 from xprim_nb.cache.store import Store
 from xprim_nb.cache.values import InstalledModel
 from xprim_nb.refs import ModelRef
 
 __all__ = ["Pin", "pin", "pin_in", "pin_of", "pins", "unpin"]
 
-_KEY = "pinned"
 _NO_REASON = "a user wants it kept"
 
 
@@ -47,7 +47,7 @@ def pin(store: Store, ref: ModelRef, reason: str = "") -> Pin:
     """
     model = store.get(ref)
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    store.annotate(model.ref, {_KEY: {"at": now, "reason": reason}})
+    store.annotate(model.ref, {KEY: {"at": now, "reason": reason}})
     found = pin_of(store.get(ref))
     assert found is not None, "it was pinned just now"
     return found
@@ -61,7 +61,7 @@ def unpin(store: Store, ref: ModelRef) -> bool:
         StorageError: `registry.json` cannot be written.
     """
     was = pin_of(store.get_entry(ref)) is not None
-    store.annotate(ref, {_KEY: None})
+    store.annotate(ref, {KEY: None})
     return was
 
 
@@ -77,7 +77,7 @@ def pin_of(model: InstalledModel) -> Pin | None:
 
 def pin_in(ref: ModelRef, extra: Mapping[str, Any]) -> Pin | None:
     """The pin among the further keys of a `registry.json` entry. Whatever stands there and is not empty pins."""
-    found = extra.get(_KEY)
+    found = extra.get(KEY)
     if not found:
         return None
     document = found if isinstance(found, dict) else {}

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import orjson
 
-from xprim_nb._files import locked
+from xprim_nb._files import locked, read_plain
 from xprim_nb._hashing import Digest
-from xprim_nb._text import format_bytes
+from xprim_nb._text import format_bytes, format_count
 from xprim_nb._threads import settled
 from xprim_nb.cache.install import Installer
 from xprim_nb.cache.intents import Displacement
@@ -48,7 +48,11 @@ class RestorePlan:
     local_files: tuple[str, ...]
 
     def __str__(self) -> str:
-        mine = f", {len(self.local_files)} changed files laid over it" if self.local_files else ""
+        mine = (
+            f", {format_count(len(self.local_files), 'changed file')} laid over it"
+            if self.local_files
+            else ""
+        )
         return (
             f"restore {self.archived.ref}: {format_bytes(self.archived.model_bytes)}, of them "
             f"{format_bytes(self.pull.bytes_network)} over the network{mine}"
@@ -186,6 +190,6 @@ class Restorer:
         """True when an earlier restore put it in place, and was killed before the archive went."""
         path = self._layout.receipt_file(self._layout.model_dir(archived.ref))
         try:
-            return bool(orjson.loads(path.read_bytes()).get(_MARK) == archived.document.id)
+            return bool(orjson.loads(read_plain(path)).get(_MARK) == archived.document.id)
         except (OSError, ValueError, AttributeError):
             return False

@@ -9,9 +9,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
-__all__ = ["CacheFacts", "Folder", "Holding", "HoldingKind", "Inode"]
+from xprim_nb._text import format_count
+
+__all__ = ["CacheFacts", "Folder", "Holding", "HoldingKind", "Inode", "told_readers"]
 
 HoldingKind: TypeAlias = Literal["model", "partial", "backup", "archive", "kept", "leftover", "bundle"]
+
+
+def told_readers(count: int) -> str:
+    """The beginning of a sentence about what is open.
+
+    >>> told_readers(1), told_readers(2)
+    ('1 reader has', '2 readers have')
+    """
+    return f"{format_count(count, 'reader')} {'has' if count == 1 else 'have'}"
 
 
 class Inode(NamedTuple):

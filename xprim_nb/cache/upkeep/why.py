@@ -13,7 +13,10 @@ from typing import NamedTuple
 
 import orjson
 
+from xprim_nb._files import read_plain
+from xprim_nb._text import format_count
 from xprim_nb.cache.adopt.places import adopted_places
+from xprim_nb.cache.kept import local_files
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.state import State
 from xprim_nb.cache.store import read_manifest
@@ -23,13 +26,16 @@ from xprim_nb.cache.upkeep.facts import Look
 from xprim_nb.cache.upkeep.leases import lease_count
 from xprim_nb.cache.upkeep.needs import needs_of
 from xprim_nb.cache.upkeep.pins import pin_in, pin_of
-from xprim_nb.cache.upkeep.values import Holding
+from xprim_nb.cache.upkeep.values import Holding, told_readers
 from xprim_nb.cache.values import InstalledModel
 from xprim_nb.errors import InvalidRefError, StorageError
 from xprim_nb.refs import ModelRef
 from xprim_nb.registry.manifest import Manifest
 
 __all__ = ["Why", "WhyChunk", "why"]
+
+_ADDED = "It is in no manifest: somebody added it, and it is never deleted with the model."
+_UPSTREAMS = "A refresh put the new version's file here: the one of this name was changed on both sides."
 
 
 class WhyChunk(NamedTuple):
@@ -90,7 +96,9 @@ class Why:
             seen = f"{self.verified_at:%Y-%m-%d %H:%M}" if self.verified_at else "never since"
             lines.append(f"installed {self.installed_at:%Y-%m-%d %H:%M}, verified {seen}")
         if self.chunks:
-            lines.append(f"in {len(self.chunks)} chunks, the first {self.chunks[0].digest[:12]}")
+            lines.append(
+                f"in {format_count(len(self.chunks), 'chunk')}, the first {self.chunks[0].digest[:12]}"
+            )
         return "\n".join([*lines, *self.kept_because, *self.removed_by])
 
 
@@ -175,7 +183,8 @@ def _of_model(look: Look, state: State, model: InstalledModel, path: Path, file:
         manifest = read_manifest(look.layout, model.path).manifest
         found = replace(found, chunks=_chunks(manifest, file))
         if file and not inside and not found.chunks and file not in {each.path for each in manifest.files}:
-            because.append("It is in no manifest: somebody added it, and it is never deleted with the model.")
+            is_upstreams = local_files(look.layout, model.path).get(file, {}).get("kind") == "upstream"
+            because.append(_UPSTREAMS if is_upstreams else _ADDED)
     except StorageError:
         because.append("Its manifest cannot be read.")
     guards = _guards(look, model)
@@ -190,7 +199,7 @@ def _guards(look: Look, model: InstalledModel) -> list[str]:
     if (pin := pin_of(model)) is not None:
         found.append(f"It is pinned: {pin.reason}")
     if leases := lease_count(look.layout, model.ref):
-        found.append(f"{leases} readers have it open.")
+        found.append(f"{told_readers(leases)} it open.")
     others = [
         Holding("model", str(each.ref), "", (), ref=str(each.ref), depends_on=needs)
         for each in look.store.list()
@@ -282,7 +291,7 @@ def _of_partial(layout: Layout, path: Path, parts: tuple[str, ...]) -> Why:
     manifest_hash, file = parts[1], "/".join(parts[3:]) if parts[2:3] == ("tree",) else ""
     chunks: tuple[WhyChunk, ...] = ()
     try:
-        raw = (layout.manifests / manifest_hash).read_bytes()
+        raw = read_plain(layout.manifests / manifest_hash)
         chunks = _chunks(Manifest.model_validate(orjson.loads(raw)), file)
     except (OSError, ValueError):  # emptied, or damaged: nothing can be said of its chunks
         chunks = ()

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
+from xprim_nb._text import format_count
 from xprim_nb.config import mask_url
 from xprim_nb.errors import HashMismatchError
 from xprim_nb.registry.sources.contract import SourceError
@@ -191,7 +192,7 @@ def judge_body(
 def _require_length(shown: str, length: int | None, size_bytes: int) -> None:
     if length is not None and length != size_bytes:
         raise HashMismatchError(
-            f"{shown} has {length} bytes where the chunk has {size_bytes}.", subject=shown
+            f"{shown} has {format_count(length, 'byte')} where the chunk has {size_bytes}.", subject=shown
         )
 
 

@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 
 from xprim_nb._hashing import thread_buffer
+from xprim_nb._text import format_count
 from xprim_nb.registry.sources.answers import shown_url
 from xprim_nb.registry.sources.contract import ChunkSink, SourceError
 from xprim_nb.registry.sources.stopping import StopToken
@@ -55,7 +56,7 @@ def read_body(
         goes_on = _hand_on(response, sink, stop, first=False)
     if not goes_on:
         raise SourceError(
-            f"{shown_url(url)} broke off after {sink.received} of {sink.size_bytes} bytes.",
+            f"{shown_url(url)} broke off after {sink.received} of {format_count(sink.size_bytes, 'byte')}.",
             subject=shown_url(url),
         )
     # A body that goes on, or has no end of its own, is left unread: its connection is not used again.

@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 
 from xprim_nb._hashing import is_digest, read_range
+from xprim_nb._text import format_count
 from xprim_nb._threads import Lanes, settled_in
 from xprim_nb.errors import HashMismatchError, RegistryError, XprimError
 from xprim_nb.registry.manifest import MAX_DOCUMENT_BYTES
@@ -108,7 +109,8 @@ class DirectorySource:
             size = os.fstat(fd).st_size
             if size != sink.size_bytes:
                 raise HashMismatchError(
-                    f"{path} has {size} bytes, the manifest says {sink.size_bytes}.", subject=path.name
+                    f"{path} has {format_count(size, 'byte')}, the manifest says {sink.size_bytes}.",
+                    subject=path.name,
                 )
             take = sink.write if stop is None else functools.partial(stop.deliver, sink)
             read_range(fd, sink.received, sink.size_bytes - sink.received, take)

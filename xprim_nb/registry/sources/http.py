@@ -21,6 +21,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import httpx2
 
 from xprim_nb._hashing import is_digest
+from xprim_nb._text import format_count
 from xprim_nb._threads import Lanes, settled
 from xprim_nb.config import MAX_CONCURRENCY, mask_url
 from xprim_nb.errors import ConfigError, MissingExtraError, RegistryError, XprimError
@@ -213,7 +214,7 @@ class HttpSource:
                 block = await anext(blocks, b"")
                 if not block:
                     raise SourceError(
-                        f"{shown_url(url)} broke off after {sink.received} of {sink.size_bytes} bytes.",
+                        f"{shown_url(url)} broke off after {sink.received} of {format_count(sink.size_bytes, 'byte')}.",
                         subject=shown_url(url),
                     )
                 # Cut off what is too long.
