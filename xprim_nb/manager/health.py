@@ -103,9 +103,9 @@ class Health(Reading):
             InvalidRefError, NotInstalledError, StorageError: See `errors`.
         """
         client = self._client
-        contact = Contact(
-            mask_url(client.url), self.config.offline, client.needs_network, client.last_contact_at()
-        )
+        is_demo = self.config.registry_url is None
+        shown = "the embedded demo registry" if is_demo else mask_url(client.url)
+        contact = Contact(shown, self.config.offline, client.needs_network, client.last_contact_at())
         wanted = None if ref is None else ModelRef.parse(ref)
         return await settled(status_of, self._store, self._state, contact, wanted)
 
