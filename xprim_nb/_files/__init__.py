@@ -20,8 +20,8 @@ from xprim_nb._files.durable import (
     write_atomic,
 )
 from xprim_nb._files.locks import PathLock, locked
-from xprim_nb._files.plain import open_plain, read_plain
 from xprim_nb._files.swap import exchange_dirs, move_dir
+from xprim_nb._plain import open_plain, read_plain
 
 __all__ = [
     "Claim",

@@ -19,11 +19,12 @@ from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
-from xprim_nb._files import read_plain, storage_errors
+from xprim_nb._plain import read_plain
 from xprim_nb._text import STATUS_WORDS, format_bytes, format_count, format_seconds
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.state import State
 from xprim_nb.config import Config, mask_url
+from xprim_nb.errors import StorageError
 from xprim_nb.refs import ModelRef
 from xprim_nb.registry.indexname import index_file
 
@@ -179,11 +180,13 @@ def glance(config: Config) -> Glance | None:
         StorageError: `registry.json` cannot be read.
     """
     layout = Layout.of(config)
-    with storage_errors(layout.registry_file, "reading"):
-        try:
-            raw = read_plain(layout.registry_file)
-        except FileNotFoundError:
-            raw = b"{}"
+    try:
+        raw = read_plain(layout.registry_file)
+    except FileNotFoundError:
+        raw = b"{}"
+    except OSError as error:
+        path = str(layout.registry_file)
+        raise StorageError(f"reading failed, {error.strerror}: {path}", subject=path) from error
     try:
         document = orjson.loads(raw) or {}
     except orjson.JSONDecodeError:
