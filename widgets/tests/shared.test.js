@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { FakeModel } from "./dom.js";
-import { build, button, el, formatBytes, outlet, redraw, watch } from "../xprim_widgets/static/shared.js";
+import { build, button, el, formatBytes, keepFocus, outlet, watch } from "../xprim_widgets/static/shared.js";
 
 const HOSTILE = `<img src=x onerror="alert(1)"><script>alert(1)</script>\u202e`;
 
@@ -64,15 +64,20 @@ test("an error stands in the outlet as an alert, and goes when it was read", () 
   assert.equal(model.listening, 0);
 });
 
-test("what is drawn anew leaves the focus on what had it", () => {
-  const box = el("div");
-  document.body.append(box);
-  const make = () => ["a", "b"].map((key) => button(key, () => {}, { "data-key": key }));
-  redraw(box, make());
-  box.querySelector('[data-key="b"]').focus();
-  redraw(box, make());
-  assert.equal(document.activeElement.getAttribute("data-key"), "b");
+test("what is drawn anew leaves the focus on what had it, or on its neighbour", () => {
+  const [box, nearby] = [el("div"), el("input")];
+  document.body.append(box, nearby);
+  const make = (...keys) => () => box.replaceChildren(...keys.map((key) => button(key, () => {}, { "data-key": key })));
+  make("open|a", "repair|a")();
+  box.querySelector('[data-key="repair|a"]').focus();
+  keepFocus(box, nearby, make("open|a", "repair|a"));
+  assert.equal(document.activeElement.getAttribute("data-key"), "repair|a");
+  keepFocus(box, nearby, make("open|a"));
+  assert.equal(document.activeElement.getAttribute("data-key"), "open|a");
+  keepFocus(box, nearby, make("open|b"));
+  assert.equal(document.activeElement, nearby);
   box.remove();
+  nearby.remove();
 });
 
 test("sizes are written as Python writes them", () => {

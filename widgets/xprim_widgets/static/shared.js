@@ -72,23 +72,6 @@ export function button(label, act, props = {}) {
   return el("button", { type: "button", class: "xprim-button", onclick: act, ...props }, label);
 }
 
-/**
- * Replace the children of `box` and leave the focus on what had it: the element with the same `data-key`.
- * @param {any} box
- * @param {Node[]} children
- */
-export function redraw(box, children) {
-  const key = box.contains(document.activeElement) ? document.activeElement?.getAttribute("data-key") : null;
-  box.replaceChildren(...children);
-  if (!key) return;
-  for (const each of box.querySelectorAll("[data-key]")) {
-    if (each.getAttribute("data-key") === key && !each.disabled) {
-      each.focus({ preventScroll: true });
-      return;
-    }
-  }
-}
-
 const TREE_TAGS = new Set(
   "a blockquote br code dd del div dl dt em h3 h4 h5 h6 hr li ol p pre s span strong table tbody td th thead tr ul".split(" "));
 
