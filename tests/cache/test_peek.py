@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from xprim_nb._files import open_plain
 from xprim_nb.errors import HashMismatchError, NetworkError, NotInstalledError, OfflineError, StorageError
 from xprim_nb.registry.tensors import HeaderError
 from xprim_nb.testing.faults import Corrupt
@@ -156,17 +157,16 @@ async def test_a_chunk_pruned_under_the_reader_is_fetched_again(
 ) -> None:
     """Another process prunes between two reads: the peek goes on."""
     room.publish({_REF: {"model.safetensors": _MODEL}})
-    real = Path.open
     pruned: list[object] = []
 
-    def pruning(path: Path, *args: object, **kwargs: object) -> object:
-        if path.parent == room.layout.chunks and args[:1] == ("rb",) and not pruned:
+    def pruning(path: Path) -> int:
+        if path.parent == room.layout.chunks and path.exists() and not pruned:
             pruned.append(path)
             path.unlink()
-        return real(path, *args, **kwargs)  # type: ignore[call-overload]  # whichever overload was called
+        return open_plain(path)
 
     async with room.manager() as manager:
-        monkeypatch.setattr(Path, "open", pruning)
+        monkeypatch.setattr("xprim_nb.cache.peek.open_plain", pruning)
         assert (await manager.peek(_REF)).parameters == 15000
     assert pruned
     assert server.count("chunk") >= 2

@@ -10,20 +10,22 @@ from __future__ import annotations
 
 import functools
 import operator
+import stat
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
-from xprim_nb._files import read_plain, storage_errors
 from xprim_nb._text import STATUS_WORDS, format_bytes, format_count, format_seconds
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.state import State
 from xprim_nb.config import Config, mask_url
+from xprim_nb.errors import StorageError
 from xprim_nb.refs import ModelRef
 from xprim_nb.registry.indexname import index_file
 
@@ -179,11 +181,7 @@ def glance(config: Config) -> Glance | None:
         StorageError: `registry.json` cannot be read.
     """
     layout = Layout.of(config)
-    with storage_errors(layout.registry_file, "reading"):
-        try:
-            raw = read_plain(layout.registry_file)
-        except FileNotFoundError:
-            raw = b"{}"
+    raw = _list(layout.registry_file)
     try:
         document = orjson.loads(raw) or {}
     except orjson.JSONDecodeError:
@@ -246,6 +244,19 @@ def summed_up(rows: list[StatusRow]) -> tuple[tuple[StatusRow, ...], float, dict
     """The rows, now, models by status, and the size of all of them in bytes."""
     counts = Counter(map(_status, rows))
     return tuple(rows), time.time(), dict(counts), sum(map(_size, rows))
+
+
+def _list(path: Path) -> bytes:
+    # Not `_files`, which loads asyncio and the locks.
+    try:
+        if stat.S_ISREG(path.stat().st_mode):
+            return path.read_bytes()
+        why, hint = "what lies there is no plain file", "Move it away, then run again."
+    except FileNotFoundError:
+        return b"{}"
+    except OSError as error:
+        why, hint = str(error.strerror), ""
+    raise StorageError(f"reading failed, {why}: {path}", subject=str(path), hint=hint)
 
 
 def _row(name: str, entry: Any, verdict: Sequence[Any] | None) -> StatusRow:  # noqa: ANN401  # as it was stored
