@@ -47,9 +47,9 @@ def test_what_is_left_tells_no_pin_that_was_not(
 
 @given(raw=st.binary(max_size=200))
 def test_garbage_is_read_to_its_end(raw: bytes) -> None:
-    """Whatever lies there, nothing is raised."""
-    pins_left_in(raw)
-    pins_left_in(b'{"g": {"m": {"v": {"pinned": ' + raw)
+    """Whatever lies there, nothing is raised, and every pin that is found has the names that it needs."""
+    for torn in (raw, b'{"g": {"m": {"v": {"pinned": ' + raw):
+        assert all(len(key) == 3 for key in pins_left_in(torn))
 
 
 def test_what_cannot_be_written_is_told_and_no_error(

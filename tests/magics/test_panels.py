@@ -33,6 +33,7 @@ def test_words_act_at_once_while_the_kernel_idles(kernel: Kernel, gate: Hold) ->
     )
     kernel.until(lambda: kernel.run(left).text() == "False\n")
     gate.release()
+    assert panel.state["error"] == {}
 
 
 def test_words_act_at_once_while_a_cell_awaits(kernel: Kernel, gate: Hold) -> None:

@@ -50,6 +50,7 @@ def test_what_others_do_is_seen(view: ModelBrowser, kit: Toolkit) -> None:
     until(view, lambda: has(view, "demo/tiny v2"))
     kit.remove("demo/tiny v2").result()
     until(view, lambda: not has(view, "demo/tiny v2"))
+    assert view.marks["installed"] == []
 
 
 def test_an_update_is_offered_and_taken(view: ModelBrowser, made: MadeRegistry) -> None:
@@ -255,7 +256,7 @@ def test_a_closed_browser_hears_no_more(kit: Toolkit, monkeypatch: pytest.Monkey
 def test_unknown_keywords_are_refused(kit: Toolkit) -> None:
     """A misspelt argument is no silent default."""
     with pytest.raises(TypeError):
-        ModelBrowser(kit, fliter="x")  # type: ignore[call-arg]
+        ModelBrowser(kit, fliter="x")  # type: ignore[call-arg]  # that is what is tested
 
 
 def test_the_module_is_complete_in_itself() -> None:

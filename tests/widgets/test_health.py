@@ -122,6 +122,7 @@ def test_it_follows_what_others_do(kit: Toolkit, view: HealthView) -> None:
     _until(view, lambda: view.verdict == "The model is healthy.")
     kit.pull(_B).result()
     _until(view, lambda: view.verdict == "All 2 models healthy.")
+    assert view.error == {}
 
 
 def test_a_refresh_asks_first(kit: Toolkit, view: HealthView, made: MadeRegistry) -> None:

@@ -15,6 +15,7 @@ from xprim_nb.cache.health.glance import glance
 from xprim_nb.cache.health.report import ValidationReport
 from xprim_nb.cache.health.status import CacheStatus, Contact
 from xprim_nb.cache.store import Store
+from xprim_nb.errors import StorageError
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 
 from ..rooms import Room, blocks
@@ -195,6 +196,11 @@ def test_a_glance_at_nothing_or_at_damage(room: Room) -> None:
     assert (found.total_models, found.verdict) == (0, "Nothing is installed.")
     assert not room.base.exists()
     room.base.mkdir()
+    (room.base / "registry.json").mkdir()
+    with pytest.raises(StorageError, match="no plain file") as caught:
+        glance(room.config())
+    assert "away" in caught.value.hint
+    (room.base / "registry.json").rmdir()
     for raw in (b"{", b"[1]"):
         (room.base / "registry.json").write_bytes(raw)
         assert glance(room.config()) is None

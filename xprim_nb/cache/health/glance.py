@@ -8,6 +8,7 @@ Source: spec 2 §Status; §Targets (10,000 models, a fresh process).
 
 from __future__ import annotations
 
+import errno
 import functools
 import operator
 import time
@@ -15,6 +16,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import orjson
@@ -180,13 +182,7 @@ def glance(config: Config) -> Glance | None:
         StorageError: `registry.json` cannot be read.
     """
     layout = Layout.of(config)
-    try:
-        raw = read_plain(layout.registry_file)
-    except FileNotFoundError:
-        raw = b"{}"
-    except OSError as error:
-        path = str(layout.registry_file)
-        raise StorageError(f"reading failed, {error.strerror}: {path}", subject=path) from error
+    raw = _list(layout.registry_file)
     try:
         document = orjson.loads(raw) or {}
     except orjson.JSONDecodeError:
@@ -249,6 +245,19 @@ def summed_up(rows: list[StatusRow]) -> tuple[tuple[StatusRow, ...], float, dict
     """The rows, now, models by status, and the size of all of them in bytes."""
     counts = Counter(map(_status, rows))
     return tuple(rows), time.time(), dict(counts), sum(map(_size, rows))
+
+
+def _list(path: Path) -> bytes:
+    # Not through `_files`, which loads asyncio and the locks.
+    try:
+        return read_plain(path)
+    except FileNotFoundError:
+        return b"{}"
+    except OSError as error:
+        is_odd = error.errno in (errno.EISDIR, errno.ENXIO)
+        why = "what lies there is no plain file" if is_odd else error.strerror
+        hint = "Move it away, then run again." if is_odd else ""
+        raise StorageError(f"reading failed, {why}: {path}", subject=str(path), hint=hint) from error
 
 
 def _row(name: str, entry: Any, verdict: Sequence[Any] | None) -> StatusRow:  # noqa: ANN401  # as it was stored
