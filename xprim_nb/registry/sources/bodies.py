@@ -27,8 +27,9 @@ from xprim_nb.registry.sources.stopping import StopToken
 __all__ = ["read_body"]
 
 # What is worth a write of its own, and how long a slow line may take for it: what is shown as progress is true. TLS
-# hands out 16 KiB at a time, and a write for each costs half as much again as all the rest.
-_WORTH_BYTES = 64 << 10
+# hands out 16 KiB at a time: to hash and write each of them costs half as much again as all the rest, and four at a time a
+# fifth more than sixteen. The first block is small: that something comes is news.
+_WORTH_BYTES, _FIRST_BYTES = 256 << 10, 64 << 10
 _READ_S = 0.05
 # Linux hands out what came when a wait for a whole block ends early; elsewhere that is not promised.
 _WAITS_FOR_ALL = sys.platform.startswith("linux")
@@ -107,8 +108,9 @@ def _hand_on(response: http.client.HTTPResponse, sink: ChunkSink, stop: StopToke
     """Give the sink a block, or what of it comes within `_READ_S`, or before an error; False at the body's end."""
     block = thread_buffer()[: sink.size_bytes - sink.received]
     filled, until = 0, time.monotonic() + _READ_S
+    worth = min(len(block), _FIRST_BYTES if first else _WORTH_BYTES)
     try:
-        while filled < min(len(block), _WORTH_BYTES):
+        while filled < worth:
             got = _read_once(response, block[filled:], first=first)
             if got == 0:
                 return False
