@@ -227,7 +227,7 @@ def rows_of(
     document: Mapping[str, Any], known: Mapping[str, VerdictRow], ref: ModelRef | None = None
 ) -> list[StatusRow]:
     """A row for each model that `registry.json` lists, or for those that `ref` names."""
-    rows = []
+    rows, verdict_of = list[StatusRow](), known.get
     for group, models in document.items():
         if not isinstance(models, dict) or (ref is not None and group != ref.group):
             continue
@@ -237,7 +237,7 @@ def rows_of(
             for version, entry in versions.items():
                 if ref is None or not ref.version or version == ref.version:
                     name = f"{group}/{model} {version}"
-                    rows.append(_row(name, entry, known.get(name)))
+                    rows.append(_row(name, entry, verdict_of(name)))
     return rows
 
 

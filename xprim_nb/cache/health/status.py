@@ -95,10 +95,10 @@ def status_of(store: Store, state: State, contact: Contact, ref: ModelRef | None
     with uncollected():
         document, is_damaged = store.document()
         rows = rows_of(document, read_verdicts(state), ref)
-    if ref is not None and not rows:
-        raise NotInstalledError(f"{ref} is not installed.", subject=str(ref))
-    said = (f"{_DAMAGED} Run `xprim cache repair {rows[0].ref}`.",) if rows and is_damaged else ()
-    return CacheStatus(*summed_up(rows), contact=contact, notes=said)
+        if ref is not None and not rows:
+            raise NotInstalledError(f"{ref} is not installed.", subject=str(ref))
+        said = (f"{_DAMAGED} Run `xprim cache repair {rows[0].ref}`.",) if rows and is_damaged else ()
+        return CacheStatus(*summed_up(rows), contact=contact, notes=said)
 
 
 def report_of(row: StatusRow) -> ValidationReport:
