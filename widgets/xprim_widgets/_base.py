@@ -16,7 +16,6 @@ import threading
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
-from uuid import uuid4
 
 import anywidget
 import traitlets
@@ -96,11 +95,7 @@ class View(anywidget.AnyWidget):  # type: ignore[misc]  # published without type
         wanted = self.state()
         with self._guard:
             changed = {name: value for name, value in wanted.items() if getattr(self, name) != value}
-            if changed and self.comm is not None:
-                with self.hold_sync():
-                    for name, value in changed.items():
-                        self.set_trait(name, value)
-            elif changed:
+            with self.hold_sync():  # one message for all of them
                 for name, value in changed.items():
                     self.set_trait(name, value)
 
@@ -235,8 +230,3 @@ def _as_addressed(data: object, subshell_id: str | None) -> str | None:
 def told(text: str) -> str:
     """A sentence for a view: commands as cells have them, nothing in it that turns or moves text."""
     return clean(in_notebook(text))
-
-
-def new_id() -> str:
-    """A name for something that is on a page."""
-    return uuid4().hex[:12]
