@@ -68,6 +68,7 @@ _CODE_CELLS = """const panel = window.jupyterapp.shell.currentWidget;
   const cells = panel.content.widgets.filter(isCode);
   const outputs = c => c.model.outputs.toJSON();
   const failed = c => outputs(c).some(o => o.output_type === 'error');"""
+_CHANGE_THEME = "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})"
 _A_CELL_RUNS = f"() => {{ {_CODE_CELLS} return cells.some(c => c.model.executionState === 'running'); }}"
 _HAS_STARTED = f"""() => {{ {_CODE_CELLS}
   return cells.some(c => c.model.executionCount !== null || c.model.executionState === 'running');
@@ -265,6 +266,11 @@ class Notebook:
         self.page.reload()
         self.page.locator(".jp-NotebookPanel .jp-Notebook").wait_for(timeout=_OPEN_DEADLINE_MS)
         self.page.wait_for_function(_KERNEL_IS_CONNECTED, timeout=_OPEN_DEADLINE_MS)
+
+    def show_in(self, theme: str) -> None:
+        """Change Lab's theme, for every later page too; return when the page is drawn in it."""
+        self.page.evaluate(_CHANGE_THEME, theme)
+        self.page.wait_for_function("theme => document.body.dataset.jpThemeName === theme", arg=theme)
 
     def save(self) -> None:
         """Save the document, and return when that is done."""

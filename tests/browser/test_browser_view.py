@@ -121,12 +121,6 @@ def _button(view: Locator, name: str) -> Locator:
     return view.get_by_role("button", name=name, exact=True)
 
 
-def _theme(page: Page, name: str) -> None:
-    page.evaluate("name => window.jupyterapp.commands.execute('apputils:change-theme', {theme: name})", name)
-    page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=name)
-    page.locator("#jupyterlab-splash").wait_for(state="detached")
-
-
 def test_it_lists_filters_pulls_and_removes(
     lab: Lab, page: Page, served: FaultyRegistry, tmp_path: Path
 ) -> None:
@@ -252,7 +246,7 @@ def test_it_reads_well_in_every_theme(
 ) -> None:
     """With a card and a question open, wide and narrow, in three themes: axe finds nothing, and the page is not wider."""
     with chromium(width=1280, height=1000) as page:
-        _, view = _open(lab, page, served.url, tmp_path / "models")
+        notebook, view = _open(lab, page, served.url, tmp_path / "models")
         view.screenshot(path=artefacts / "browser_rows.png")
         _button(view, "Pull demo/tiny-llama v1").click()
         _button(view, "Use demo/tiny-llama v1").click()
@@ -265,13 +259,14 @@ def test_it_reads_well_in_every_theme(
         for width, kind in ((1280, "wide"), (524, "narrow")):
             page.set_viewport_size({"width": width, "height": 1000})
             for theme in _THEMES:
-                _theme(page, theme)
+                notebook.show_in(theme)
                 view.screenshot(path=artefacts / f"browser_{kind}_{theme.split()[-1].lower()}.png")
                 assert violations(page, _VIEW) == [], theme
             box = view.bounding_box()
             assert box is not None
             assert kind == "wide" or box["width"] <= 420
             assert view.evaluate("element => element.scrollWidth <= element.clientWidth")
+        notebook.show_in(_THEMES[0])
 
 
 def test_ten_thousand_rows(lab: Lab, page: Page, tmp_path: Path, artefacts: Path) -> None:

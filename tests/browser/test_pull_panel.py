@@ -287,14 +287,11 @@ def test_it_is_readable_in_every_theme_and_by_keyboard(
     every.locator(".xprim-row[data-state='failed']").wait_for()
     every.locator("summary").nth(1).click()
     for theme in ("JupyterLab Light", "JupyterLab Dark", "JupyterLab Dark High Contrast"):
-        page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", theme)
-        page.wait_for_function("theme => document.body.dataset.jpThemeName === theme", arg=theme)
+        notebook.show_in(theme)
         every.scroll_into_view_if_needed()
         every.screenshot(path=artefacts / f"60_pulls_{theme.split()[-1].lower()}.png")
         assert violations(page, ".xprim-pulls") == []
-    page.evaluate(
-        "() => window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Light'})"
-    )
+    notebook.show_in("JupyterLab Light")
     pause = every.get_by_role("button", name=f"Pause {REF}")
     pause.focus()
     page.keyboard.press("Enter")
