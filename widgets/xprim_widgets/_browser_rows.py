@@ -158,7 +158,7 @@ def frame_of(
         memory_free: Bytes of memory that are free.
     """
     # Here, because a browser is shown without pandas.
-    from xprim_nb.reports import columns  # noqa: PLC0415
+    from xprim_nb.reports import columns  # noqa: PLC0415  # house: a browser is shown without pandas
 
     kinds = {
         **dict.fromkeys(("ref", "group", "model", "version"), columns.TEXT),

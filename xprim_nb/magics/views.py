@@ -119,13 +119,13 @@ class Views:
 
     def _show_value(self, value: object) -> None:
         if not self._was_told(value):
-            raise NotImplementedError  # IPython then asks for its HTML and its text
+            raise NotImplementedError  # house: the formatter's word for "not mine": HTML and text are asked next
 
     def _show_handle(self, handle: Handle[Any]) -> None:
         if self._was_told(handle):
             return
         if not handle.describe.startswith("pull ") or self.show_pull(handle) is None:
-            raise NotImplementedError  # IPython then asks for its HTML and its text
+            raise NotImplementedError  # house: the formatter's word for "not mine": HTML and text are asked next
 
 
 @cache
