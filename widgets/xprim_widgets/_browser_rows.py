@@ -157,7 +157,6 @@ def frame_of(
         disk_free: Bytes free on the disk of the models.
         memory_free: Bytes of memory that are free.
     """
-    # Here, because a browser is shown without pandas.
     from xprim_nb.reports import columns  # noqa: PLC0415  # house: a browser is shown without pandas
 
     kinds = {
