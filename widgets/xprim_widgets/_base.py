@@ -15,6 +15,7 @@ import logging
 import threading
 from abc import abstractmethod
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from typing import Any, ClassVar, TypeVar
 
 import anywidget
@@ -104,13 +105,12 @@ class View(anywidget.AnyWidget):  # type: ignore[misc]  # published without type
 
         def ended(handle: Handle[_T]) -> None:
             try:
-                error = handle.exception()
-            except BaseException:  # noqa: BLE001  # cancelled: somebody wanted that
-                error = None
-            else:
-                if error is None and then is not None:
-                    then(handle.result())
-            if error is not None:
+                result = handle.result()
+                if then is not None:
+                    then(result)
+            except CancelledError:  # somebody wanted that
+                pass
+            except Exception as error:  # noqa: BLE001  # the work's, or that of what followed: both belong into the view
                 self.show_error(error)
             self.poke()
 

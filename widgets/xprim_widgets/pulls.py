@@ -14,6 +14,7 @@ import traitlets
 
 from xprim_nb._bridge import Handle
 from xprim_nb.cache.values import Pulled
+from xprim_nb.magics import bars
 from xprim_nb.refs import ModelRef
 from xprim_nb.toolkit import Toolkit
 from xprim_widgets._base import View, told
@@ -21,13 +22,6 @@ from xprim_widgets._pull_rows import PullRow, row_of
 from xprim_widgets._pullbook import book_of
 
 __all__ = ["PullPanel"]
-
-_TROUGH = (
-    "display:flex;height:.7em;max-width:32em;border-radius:2px;overflow:hidden;"
-    "background:var(--jp-layout-color3,#8884);outline:1px solid var(--jp-border-color1,#8888)"
-)
-_REUSED = "background:var(--jp-success-color1,#388e3c)"
-_FETCHED = "background:var(--jp-brand-color1,#1976d2)"
 
 
 class PullPanel(View):
@@ -118,12 +112,7 @@ class PullPanel(View):
 
 
 def _html(row: PullRow) -> str:
-    name, line = escape(told(row.ref)), escape(told(row.line))
+    name, line = told(row.ref), told(row.line)
+    drawn = bars.bar(f"pull {name}", row.percent, (row.reused, row.fetched), line)
     hint = f"<div>{escape(told(row.hint))}</div>" if row.hint else ""
-    return (
-        f'<div class="xprim-pull"><div><strong>{name}</strong> · {row.state}</div>'
-        f'<div role="progressbar" aria-label="pull {name}" aria-valuemin="0" aria-valuemax="100" '
-        f'aria-valuenow="{row.percent}" aria-valuetext="{line}" style="{_TROUGH}">'
-        f'<div style="width:{row.reused}%;{_REUSED}"></div><div style="width:{row.fetched}%;{_FETCHED}"></div></div>'
-        f"<div>{line}</div>{hint}</div>"
-    )
+    return f"<div><strong>{escape(name)}</strong> · {row.state}</div>{drawn}{hint}"

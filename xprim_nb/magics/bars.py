@@ -67,10 +67,23 @@ def html(progress: PullProgress | CheckProgress, line: str, doing: str = "") -> 
     check, pull = _sorted(progress)
     reused = 0.0 if check is not None else 100 * pull.bytes_reused / total
     fetched = max(0.0, 100 * progress.fraction - reused)
+    return bar(doing, _percent(progress), (reused, fetched), line)
+
+
+def bar(label: str, percent: int, tones: tuple[float, float], line: str) -> str:
+    """A bar with the line under it.
+
+    Args:
+        label: What it is the bar of.
+        percent: How far, 0 to 100.
+        tones: Percent that was here already, and percent that was fetched.
+        line: How far, in words.
+    """
+    reused, fetched = tones
     return (
         '<div class="xprim-pull">'
-        f'<div role="progressbar" aria-label="{escape(doing)}" aria-valuemin="0" aria-valuemax="100" '
-        f'aria-valuenow="{_percent(progress)}" aria-valuetext="{escape(line)}" style="{_TROUGH}">'
+        f'<div role="progressbar" aria-label="{escape(label)}" aria-valuemin="0" aria-valuemax="100" '
+        f'aria-valuenow="{percent}" aria-valuetext="{escape(line)}" style="{_TROUGH}">'
         f'<div style="width:{reused:.1f}%;{_REUSED}"></div><div style="width:{fetched:.1f}%;{_FETCHED}"></div></div>'
         f"<div>{escape(line)}</div></div>"
     )
