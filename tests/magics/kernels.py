@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty
@@ -162,6 +164,19 @@ class Kernel:
                 raise TimeoutError(f"not within {timeout_s} s: {self.panels}")
             self._next(min(left, 0.5))
         return time.monotonic() - begun
+
+    @contextmanager
+    def blocked(self) -> Iterator[None]:
+        """A cell blocks the kernel inside, and has ended after."""
+        with socket.create_server(("127.0.0.1", 0)) as signal:
+            cell = self.start(
+                f"import socket\nprint(socket.create_connection({signal.getsockname()}).recv(1))"
+            )
+            connection, _ = signal.accept()
+            with connection:
+                yield
+                connection.sendall(b"x")
+                assert self.finish(cell).text() == "b'x'\n"
 
     def interrupt(self) -> None:
         """Press the stop button."""
