@@ -18,6 +18,7 @@ from xprim_nb.errors import (
     OfflineError,
     RegistryError,
     StorageError,
+    TimedOutError,
     VersionNotFoundError,
     XprimError,
 )
@@ -35,6 +36,7 @@ _BUILTIN = {
     OfflineError: ConnectionError,
     RegistryError: ValueError,
     StorageError: OSError,
+    TimedOutError: TimeoutError,
     VersionNotFoundError: LookupError,
 }
 
@@ -46,7 +48,7 @@ def test_one_root_catches_all(kind: type[XprimError]) -> None:
     assert isinstance(error, XprimError)
     assert str(error) == "It broke."
     assert error.hint
-    assert error.exit_code in range(1, 8)
+    assert error.exit_code in range(1, 9)
 
 
 @pytest.mark.parametrize("kind", _ALL, ids=lambda kind: kind.__name__)

@@ -40,6 +40,21 @@ _ERRORS = {
     "RegistryError": (1, "XprimError"),
     "VersionExistsError": (1, "XprimError"),
     "MissingExtraError": (1, "XprimError"),
+    "EngineError": (8, "XprimError"),
+    "UnsupportedModelError": (8, "EngineError"),
+    "NoCapacityError": (8, "EngineError"),
+    "LoadFailedError": (8, "EngineError"),
+    "GenerationFailedError": (8, "EngineError"),
+    "TimedOutError": (8, "EngineError"),
+    "ProviderError": (8, "EngineError"),
+    "RateLimitedError": (8, "ProviderError"),
+    "KeyRefusedError": (8, "ProviderError"),
+    "WorkerError": (8, "EngineError"),
+    "WorkerStartError": (8, "WorkerError"),
+    "WorkerCrashedError": (8, "WorkerError"),
+    "WorkerMemoryError": (8, "WorkerError"),
+    "WorkerHungError": (8, "WorkerError"),
+    "CircuitOpenError": (8, "WorkerError"),
 }
 
 

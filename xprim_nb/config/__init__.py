@@ -15,6 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import platformdirs
 
+from xprim_nb.config.capabilities import AICapabilities
 from xprim_nb.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ class Config:
         connect_timeout_s: Longest wait for a connection, in seconds.
         stall_timeout_s: Longest silence on an open connection, in seconds.
         partial_max_age_s: Unfinished pulls idle for longer are pruned, in seconds.
+        ai: What models may use here.
         has_environment: The environment is applied already; set by `from_env`, so that what is changed afterwards
             (`--data-dir`, `%xprim config`) wins over it.
 
@@ -131,6 +133,7 @@ class Config:
     connect_timeout_s: float = 10.0
     stall_timeout_s: float = 30.0
     partial_max_age_s: float = 24 * 3600.0
+    ai: AICapabilities = field(default_factory=AICapabilities)
     has_environment: bool = field(default=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -175,7 +178,9 @@ class Config:
         config, env = base or cls(), os.environ if environ is None else environ
         if config.has_environment:
             return config
-        config = replace(config, has_environment=True)
+        config = replace(config, has_environment=True, ai=config.ai.with_environment(env))
+        if config.data_dir is None and config.ai.model_storage_path is not None:
+            config = replace(config, data_dir=config.ai.model_storage_path)
         upper = config.app_name.upper()
         directory = env.get(f"{upper}_MODELS_DIR") or env.get(
             re.sub(r"[^A-Z0-9]", "_", upper) + "_MODELS_DIR"
@@ -217,6 +222,7 @@ class Config:
         values["mirrors"] = tuple(mask_url(url) for url in self.mirrors)
         values["headers"] = dict.fromkeys(self.headers, "***")
         values["proxy"] = mask_url(self.proxy) if self.proxy else None
+        values["ai"] = self.ai.shown()
         return values
 
     def told(self) -> dict[str, str]:
