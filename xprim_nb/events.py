@@ -27,8 +27,10 @@ __all__ = [
     "ModelRefreshed",
     "ModelRemoved",
     "PullProgress",
+    "ResidencyChanged",
     "RolledBack",
     "TrustNotice",
+    "WorkerFailed",
 ]
 
 _log = logging.getLogger("xprim_nb.events")
@@ -248,6 +250,44 @@ class CorruptionFound:
         return f"{self.verdict} {self.next_step}" if self.next_step not in self.verdict else self.verdict
 
 
+@dataclass(frozen=True, slots=True)
+class ResidencyChanged:
+    """A model was loaded, parked, evicted, pinned, or broke; or a request began or ceased to wait.
+
+    Attributes:
+        model: `backend:name`.
+        status: What it is now: `loading`, `resident`, `parked`, `absent`, `broken` …
+        device: Where; empty when nowhere.
+        reason: Why, in a sentence.
+    """
+
+    model: str
+    status: str
+    device: str = ""
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.model} is {self.status}{f' on {self.device}' if self.device else ''}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerFailed:
+    """A worker crashed, hung or never started; `report` is a `CrashReport`.
+
+    Attributes:
+        model: What it ran.
+        message: One sentence.
+        report: Everything that is known.
+    """
+
+    model: str
+    message: str
+    report: object = None
+
+    def __str__(self) -> str:
+        return self.message
+
+
 Event: TypeAlias = (
     PullProgress
     | ModelInstalled
@@ -259,6 +299,8 @@ Event: TypeAlias = (
     | IndexStale
     | CheckProgress
     | CorruptionFound
+    | ResidencyChanged
+    | WorkerFailed
 )
 
 
