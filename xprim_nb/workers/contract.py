@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+from xprim_nb.config import mask_url
 from xprim_nb.logs import Logger
 from xprim_nb.workers.values import (
     Capabilities,
@@ -181,9 +182,9 @@ class Backend(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class BackendContext:
-    """What a backend is made from.
+    """What a backend is made from. Its repr shows no key, and no password of an address.
 
     Attributes:
         library: The models on this machine.
@@ -191,6 +192,7 @@ class BackendContext:
         keys: API keys by backend name; never logged, never shown.
         offline: Open no socket but to this machine.
         logger: Receives diagnostics.
+        hot_spare: Keep one worker started, its framework imported, for the next load.
     """
 
     library: Library
@@ -198,6 +200,11 @@ class BackendContext:
     keys: Mapping[str, str] = field(default_factory=dict)
     offline: bool = False
     logger: Logger | None = None
+    hot_spare: bool = False
+
+    def __repr__(self) -> str:
+        endpoints = {name: mask_url(url) for name, url in self.endpoints.items()}
+        return f"BackendContext(endpoints={endpoints!r}, keys={dict.fromkeys(self.keys, '***')!r}, offline={self.offline})"
 
 
 BackendFactory: TypeAlias = Callable[[BackendContext], Backend]

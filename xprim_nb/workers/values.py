@@ -306,6 +306,7 @@ class Capabilities:
         lora: `none`, `merge` (any number, with weights), or `server` (adapters that the server knows by name).
         can_park: A loaded model can leave its accelerator and keep its process.
         can_install: `install_model` does something.
+        uses_library: Its models are those of the `Library`: installed from the registry, or directories.
         devices: Kinds it can use: `cpu`, `cuda`, `mps`.
     """
 
@@ -316,4 +317,5 @@ class Capabilities:
     lora: Literal["none", "merge", "server"] = "none"
     can_park: bool = False
     can_install: bool = True
+    uses_library: bool = False
     devices: tuple[str, ...] = ("cpu",)
