@@ -9,6 +9,8 @@ suites need pytest.
     faulty_proxy      a forward proxy with a record
     faults            the ways an answer can go wrong
     hostile           manifests, indexes and references that must be refused
+    models            the models of one directory, as backends ask for them
     sinks             a chunk sink that keeps its bytes in memory
     source_contract   what every `Source` promises, as a pytest suite
+    backend_contract  what every `Backend` promises, likewise; `runner_contract` is its part about loaded models
 """

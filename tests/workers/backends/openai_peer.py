@@ -1,0 +1,168 @@
+"""A server that speaks OpenAI's protocol, as platform.openai.com/docs/api-reference and vLLM's documents show it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from .peers import Asked, Chosen, Peer, chosen
+
+__all__ = ["OpenAIPeer"]
+
+
+class OpenAIPeer(Peer):
+    """Serves `models`. With `is_vllm`, adapters and sleep mode too; without `completes`, chats alone."""
+
+    def __init__(self, *models: str, is_vllm: bool = False, completes: bool = True) -> None:
+        self.models, self.is_vllm, self.completes = list(models), is_vllm, completes
+        super().__init__()
+
+    def clear(self) -> None:
+        """As at the beginning."""
+        super().clear()
+        self.adapters: dict[str, str] = {}
+        self.sleeping = False
+
+    def routes(self) -> dict[str, Callable[[Asked], Response]]:
+        """OpenAI's endpoints, and vLLM's where it is one."""
+        routes: dict[str, Callable[[Asked], Response]] = {
+            "/v1/models": self._models,
+            "/v1/chat/completions": self._chat,
+        }
+        if self.completes:
+            routes["/v1/completions"] = self._complete
+        if self.is_vllm:
+            routes |= {
+                "/v1/load_lora_adapter": self._load_adapter,
+                "/is_sleeping": lambda _: JSONResponse({"is_sleeping": self.sleeping}),
+                "/sleep": lambda _: self._rest(True),
+                "/wake_up": lambda _: self._rest(False),
+            }
+        return routes
+
+    def error(self, message: str) -> bytes:
+        """An error in mid-stream, as vLLM sends it."""
+        return _event(
+            {"error": {"message": message, "type": "InternalServerError", "param": None, "code": 500}}
+        )
+
+    def _models(self, _: Asked) -> Response:
+        data: list[dict[str, Any]] = [
+            {"id": each, "object": "model", "created": 1686935002, "owned_by": "openai"}
+            for each in self.models
+        ]
+        if self.is_vllm:
+            for each in data:
+                each |= {
+                    "owned_by": "vllm",
+                    "root": f"/models/{each['id']}",
+                    "parent": None,
+                    "max_model_len": 768,
+                }
+            data += [
+                {
+                    "id": name,
+                    "object": "model",
+                    "created": 1,
+                    "owned_by": "vllm",
+                    "root": root,
+                    "parent": self.models[0],
+                }
+                for name, root in self.adapters.items()
+            ]
+        return JSONResponse({"object": "list", "data": data})
+
+    def _chat(self, asked: Asked) -> Response:
+        prompt = json.dumps(asked.body["messages"])
+        start = _chat_chunk(asked, {"role": "assistant", "content": ""}, None)
+
+        def pieces(said: Chosen) -> Iterator[bytes]:
+            yield start
+            yield from (_chat_chunk(asked, {"content": word}, None) for word in said.words)
+
+        return self._answer(asked, prompt, pieces, lambda reason: _chat_chunk(asked, {}, reason))
+
+    def _complete(self, asked: Asked) -> Response:
+        def pieces(said: Chosen) -> Iterator[bytes]:
+            yield from (_text_chunk(asked, word, None) for word in said.words)
+
+        return self._answer(
+            asked, asked.body["prompt"], pieces, lambda reason: _text_chunk(asked, "", reason)
+        )
+
+    def _answer(
+        self,
+        asked: Asked,
+        prompt: str,
+        pieces: Callable[[Chosen], Iterator[bytes]],
+        last: Callable[[str], bytes],
+    ) -> Response:
+        body = asked.body
+        if body["model"] not in [*self.models, *self.adapters]:
+            said = f"The model `{body['model']}` does not exist or you do not have access to it."
+            inner = {
+                "message": said,
+                "type": "invalid_request_error",
+                "param": None,
+                "code": "model_not_found",
+            }
+            return JSONResponse({"error": inner}, 404)
+        most = body.get("max_completion_tokens") or body["max_tokens"]
+        talk = chosen(
+            f"{body['model']} {prompt}",
+            body.get("seed", 0),
+            body.get("temperature", 1.0),
+            most,
+            body.get("stop", []),
+        )
+
+        def end() -> Iterator[bytes]:
+            yield last("length" if talk.is_cut else "stop")
+            if body.get("stream_options", {}).get("include_usage"):
+                usage = {
+                    "prompt_tokens": 9,
+                    "completion_tokens": len(talk.words),
+                    "total_tokens": 9 + len(talk.words),
+                }
+                yield _event({**_head(asked), "choices": [], "usage": usage})
+            yield b"data: [DONE]\n\n"
+
+        return self.stream(pieces(talk), "text/event-stream", end=end())
+
+    def _load_adapter(self, asked: Asked) -> Response:
+        name = asked.body["lora_name"]
+        self.adapters[name] = asked.body["lora_path"]
+        return PlainTextResponse(f"Success: LoRA adapter '{name}' added successfully.")
+
+    def _rest(self, sleeping: bool) -> Response:
+        self.sleeping = sleeping
+        return Response(status_code=200)
+
+
+def _event(data: dict[str, Any]) -> bytes:
+    # Not escaped to ASCII, as most servers: U+2028 and U+0085 end no line here.
+    return b"data: " + json.dumps(data, ensure_ascii=False).encode() + b"\n\n"
+
+
+def _head(asked: Asked) -> dict[str, Any]:
+    kind = "chat.completion.chunk" if asked.path.startswith("/v1/chat") else "text_completion"
+    return {
+        "id": "cmpl-123",
+        "object": kind,
+        "created": 1694268190,
+        "model": asked.body["model"],
+        "usage": None,
+    }
+
+
+def _chat_chunk(asked: Asked, delta: dict[str, Any], reason: str | None) -> bytes:
+    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+    return _event({**_head(asked), "system_fingerprint": "fp_44709d6fcb", "choices": [choice]})
+
+
+def _text_chunk(asked: Asked, text: str, reason: str | None) -> bytes:
+    choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": reason}
+    return _event({**_head(asked), "choices": [choice]})
