@@ -111,9 +111,11 @@ class Database:
         known: _Opened | None = getattr(self._local, "opened", None)
         if known is not None and known.generation == self._generation:
             return known
+        # Before it is opened: what is opened while another thread closes may be the file that is being replaced.
+        generation = self._generation
         connection = self._connect()
         with self._lock:
-            opened = self._local.opened = _Opened(connection, self._generation)
+            opened = self._local.opened = _Opened(connection, generation)
             self._open.append(opened)
         return opened
 

@@ -206,6 +206,27 @@ def test_a_closed_database_opens_again(database: Database) -> None:
         assert _names(database) == ["one", "two"]
 
 
+def test_a_connection_opened_while_others_are_closed_is_not_kept(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be open on the file that is being replaced: the next use has another."""
+    opened: list[sqlite3.Connection] = []
+    connect = database._connect
+
+    def closed_meanwhile() -> sqlite3.Connection:
+        opened.append(connect())
+        if len(opened) == 1:
+            database.close()
+        return opened[-1]
+
+    monkeypatch.setattr(database, "_connect", closed_meanwhile)
+    with database.reading() as used:
+        assert used is opened[1]
+    database.close()
+    with pytest.raises(sqlite3.ProgrammingError):
+        opened[0].execute("SELECT 1")
+
+
 def test_the_switch_to_wal_is_waited_for(
     path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
