@@ -30,6 +30,7 @@ _HOME_VARIABLES = {
     "XDG_CACHE_HOME": "cache",
     "XDG_CONFIG_HOME": "config",
     "XDG_DATA_HOME": "data",
+    "XDG_RUNTIME_DIR": "runtime",
     "XDG_STATE_HOME": "state",
 }
 _HOME_KEY = pytest.StashKey[Path]()
@@ -52,7 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
         # A shell starts background jobs so, and what they start would never hear an interrupt.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for name, folder in _HOME_VARIABLES.items():
-        (home / folder).mkdir(exist_ok=True)
+        (home / folder).mkdir(mode=0o700, exist_ok=True)  # a runtime directory must be private to be believed
         os.environ[name] = str(home / folder)
 
 

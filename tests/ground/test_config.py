@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from xprim_nb.config import MAX_CONCURRENCY, Config, mask_url
+from xprim_nb.config.capabilities import AICapabilities
 from xprim_nb.errors import ConfigError
 
 _SECRET = "s3cret"
@@ -281,3 +282,24 @@ def test_settings_are_told_in_words() -> None:
         "the environment's",
     )
     assert (told["headers"], told["verify"]) == ("Authorization: ***", "an SSL context")
+
+
+def test_what_models_may_use_is_told_in_words() -> None:
+    """Sizes have units, what is unset says what it stands for, and neither a key nor a password is told."""
+    ai = AICapabilities(
+        max_vram_bytes=8 * 1024**3,
+        max_ram_per_worker_bytes=1536 * 1024**2,
+        max_model_cache_size_bytes=1023,
+        timeout_s=None,
+        endpoints={"ollama": "http://ann:pw@localhost:11434"},
+        keys={"openai": "sk-secret"},
+    )
+    told = Config(ai=ai).told()
+    assert (told["max_vram"], told["max_ram_per_worker"], told["max_model_cache_size"]) == (
+        "8GB", "1.5GB", "1023B",
+    )  # fmt: skip
+    assert (told["max_ram"], told["timeout_s"]) == ("three quarters of the machine's memory", "no limit")
+    assert (told["endpoints"], told["keys"]) == ("ollama http://ann:***@localhost:11434", "openai ***")
+    assert "ai" not in told
+    assert "pw" not in f"{Config(ai=ai)!r}{told}"
+    assert "sk-secret" not in f"{Config(ai=ai)!r}{told}"

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
 
 import platformdirs
 
 from xprim_nb.config.capabilities import AICapabilities
+from xprim_nb.config.masking import mask_url
 from xprim_nb.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,24 +30,6 @@ _APP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 # A further registry begins like one: with a scheme, a root, a home, a drive or a dot. Other spaces belong to a path.
 _NEXT_REGISTRY = re.compile(r"\s+(?=[A-Za-z][A-Za-z0-9+.-]*://|[/~\\]|\.{1,2}[/\\]|[A-Za-z]:[/\\])")
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}
-
-
-def mask_url(url: str) -> str:
-    """The URL with the secrets before its `@` replaced by `***`, fit for logs and messages.
-
-    >>> mask_url("https://ann:pw@example.com/models"), mask_url("https://token@example.com/models")
-    ('https://ann:***@example.com/models', 'https://***@example.com/models')
-    """
-    try:
-        parts = urlsplit(url)
-    except ValueError:  # no URL at all; a message about it must not fail, nor tell what stands before an '@'
-        return re.sub(r"//.*@", "//***@", url)
-    user, at, host = parts.netloc.rpartition("@")
-    if not at:
-        return url
-    # A name alone is a token: whoever has no password to give would not have to be named.
-    shown = f"{user.partition(':')[0]}:***" if ":" in user else "***"
-    return urlunsplit(parts._replace(netloc=f"{shown}@{host}"))
 
 
 def expand_home(path: Path | str, subject: str) -> Path:
@@ -229,13 +211,16 @@ class Config:
         """The same in a reader's words, with what an unset one stands for."""
         shown = self.shown()
         verify = self.verify if isinstance(self.verify, bool | str) else "an SSL context"
-        return {name: str(value) for name, value in shown.items()} | {
+        plain = {name: str(value) for name, value in shown.items() if name != "ai"}
+        return {
+            **plain,
             "registry_url": str(shown["registry_url"] or "the embedded demo registry"),
             "mirrors": " ".join(map(mask_url, self.mirrors)) or "none",
             "data_dir": str(self.base_dir),
             "headers": ", ".join(f"{name}: ***" for name in self.headers) or "none",
             "proxy": str(shown["proxy"] or "the environment's"),
             "verify": str(verify),
+            **self.ai.told(),
         }
 
     def __repr__(self) -> str:

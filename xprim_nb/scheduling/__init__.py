@@ -6,8 +6,14 @@
       │     │     ├─▶ queue         who is next: priorities, ageing, service windows
       │     │     └─▶ state         models, devices, requests, events, effects: what all of them talk about
       │     └─▶ ledger        one SQLite file for a user and machine, shared by all kernels
-      ├─▶ estimate      bytes that a model will take, from its headers and its configuration
-      └─▶ devices       NVIDIA, MPS, the CPU, simulated ones: what they have, what others use
+      │           ├─▶ ledgerview    everybody's side of it; ledgerfile, ledgertables, ledgerlog: its file
+      │           ├─▶ footprints    what models were seen to take, kept in the same file
+      │           ├─▶ kernels       which process is which, and whether it lives
+      │           └─▶ leases        what a lease means, and the room that leases leave
+      ├─▶ options       ways to hold a model, best first
+      │     └─▶ estimate      bytes that it will take, from its headers and its configuration
+      └─▶ monitor       what devices have left beside what others use
+            └─▶ devices       nvml, machine (the CPU, Metal), simulated ones; hardware: what a device is
 
 Source: spec 4 §Residency; seeds/003 phase 3.
 """

@@ -22,13 +22,16 @@ __all__ = [
     "Event",
     "Evict",
     "EvictAsked",
+    "EvictRefused",
     "Finished",
     "Left",
     "Load",
     "LoadFailed",
     "Loaded",
     "Observed",
+    "PinRefused",
     "PinSet",
+    "Recovered",
     "Refused",
     "Reject",
     "Retried",
@@ -101,11 +104,24 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Crashed:
-    """The worker of a resident, parked or leaving model is gone; what it answered has failed."""
+    """The worker of a resident, parked or leaving model is gone; what it answered has failed.
+
+    `left` is what is still charged (a ghost), mostly nothing.
+    """
 
     at: float
     model: str
     cause: str
+    left: Charges = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """Memory of a model that is long gone has come back: `charges` is what its ghost still takes, mostly nothing."""
+
+    at: float
+    model: str
+    charges: Charges = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +136,11 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """The devices were looked at again, and the ledger."""
+    """The devices were looked at again, and the ledger.
+
+    While anybody waits for room, look again each second or so: that another program or kernel has let memory go is
+    heard from nobody else.
+    """
 
     at: float
     devices: tuple[DeviceState, ...]
@@ -129,11 +149,12 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class PinSet:
-    """A model was pinned or unpinned."""
+    """A model shall be pinned or unpinned; `options` may be left out when they are known or do not matter yet."""
 
     at: float
     model: str
     pinned: bool
+    options: tuple[Option, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +189,7 @@ Event: TypeAlias = (
     | LoadFailed
     | Left
     | Crashed
+    | Recovered
     | Refused
     | Observed
     | PinSet
@@ -200,7 +222,10 @@ class Wake:
 
 @dataclass(frozen=True, slots=True)
 class Evict:
-    """Park or unload an idle model. Ends with `Left`, or `Crashed`."""
+    """Park or unload an idle model. Ends with `Left`, or `Crashed`.
+
+    Parking may take more of the machine's memory than before; the model is charged with it from now on.
+    """
 
     model: str
     to: Literal["parked", "disk"]
@@ -238,10 +263,31 @@ class AskForeign:
 
 
 @dataclass(frozen=True, slots=True)
+class PinRefused:
+    """A model is not pinned: another one could never be loaded beside it. The message has the numbers."""
+
+    model: str
+    message: str
+    needed_bytes: int = 0
+    available_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EvictRefused:
+    """Somebody wanted a pinned model out; the message says so."""
+
+    model: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Alarm:
-    """Send `Ticked` at this time: nothing else will happen before that changes the decision."""
+    """Send `Ticked` at this time: the passing of time alone changes nothing before.
+
+    The latest decision's alarm is the only one; a decision without one needs none.
+    """
 
     at: float
 
 
-Effect: TypeAlias = Load | Wake | Evict | Start | Reject | AskForeign | Alarm
+Effect: TypeAlias = Load | Wake | Evict | Start | Reject | AskForeign | PinRefused | EvictRefused | Alarm

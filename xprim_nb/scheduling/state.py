@@ -49,7 +49,9 @@ class Option:
         parked: What it takes while it is parked; None when it cannot be.
         source: `measured` here before, `estimated` from its headers, or `given` by its backend or its user.
         degraded: How it is less than what was asked for (`context of 2,048 tokens`, `on the CPU`); empty when it is not.
-        load_s: How long loading takes, as measured here or estimated.
+        load_s: How long loading takes, as measured here or estimated; 0.0 when nobody knows.
+        wake_s: How long waking takes; 0.0 when nobody knows.
+        takes_worker: A worker process of ours runs it. False for what runs elsewhere, or in a server of its own.
     """
 
     device: str
@@ -59,11 +61,16 @@ class Option:
     source: Literal["measured", "estimated", "given"] = "estimated"
     degraded: str = ""
     load_s: float = 0.0
+    wake_s: float = 0.0
+    takes_worker: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class ModelState:
     """One model that has been asked for.
+
+    The service window of a model opens when somebody who waits needs its room, and ends after `Limits.window_s` or
+    `Limits.window_requests`; until then it goes on serving its own, so that models do not change places at each answer.
 
     Attributes:
         key: `backend:name`.
@@ -72,13 +79,21 @@ class ModelState:
         status: See the drawing above.
         placed: The option in force from `loading` until it is gone.
         charges: What it is charged with now: what was reserved, then what was measured, what is left while it leaves.
+        residue: Of these, what it took while it was parked: set while it wakes.
+        ghost: Still charged though nothing runs any more, until `Recovered` says otherwise.
         in_flight: Ids of the requests that it answers now.
         pinned: Never evicted.
-        last_used: When its latest answer began or ended.
+        last_used: When its latest answer began or ended, or it became resident.
         loaded_at: When it became resident.
+        served: Answers that it began since then.
         wanted_out: Asked to leave as soon as it is idle; the reason. No new answer begins.
+        wanted_for: Key of the model that needs the room; empty when a person asked.
+        leaving_to: Where it goes while it is `leaving`.
+        window_at: When its service window opened; None while nobody needs its room.
+        window_served: `served` at that moment.
+        window_for: Key of the model that needed the room then.
         failures: When its worker crashed or its load failed, oldest first, as far back as the circuit looks.
-        retry_at: Not loaded again before.
+        retry_at: Not loaded again before. Of a broken one: when its circuit closes by itself.
         cause: Why it is broken, in a sentence.
     """
 
@@ -88,11 +103,19 @@ class ModelState:
     status: Status = "absent"
     placed: Option | None = None
     charges: Charges = ()
+    residue: Charges = ()
+    ghost: Charges = ()
     in_flight: frozenset[str] = frozenset()
     pinned: bool = False
     last_used: float = 0.0
     loaded_at: float = 0.0
+    served: int = 0
     wanted_out: str = ""
+    wanted_for: str = ""
+    leaving_to: Literal["", "parked", "disk"] = ""
+    window_at: float | None = None
+    window_served: int = 0
+    window_for: str = ""
     failures: tuple[float, ...] = ()
     retry_at: float = 0.0
     cause: str = ""
@@ -119,7 +142,19 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """A model that another kernel of this user holds on this machine."""
+    """A model that another kernel of this user holds on this machine.
+
+    Attributes:
+        lease_id: Unique.
+        model: As its kernel names it.
+        charges: What it takes.
+        kernel_pid: Of the process that holds it.
+        evictable: Idle and not pinned: it can be asked for.
+        last_used: When it answered last, on this process's clock.
+        asked: Its kernel has been asked to let it go.
+        may_leave: Not evictable now, but it answers, loads or leaves, so that it may go some time: worth waiting for.
+        asked_at: When it was asked.
+    """
 
     lease_id: str
     model: str
@@ -128,6 +163,8 @@ class Foreign:
     evictable: bool = False
     last_used: float = 0.0
     asked: bool = False
+    may_leave: bool = False
+    asked_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +175,8 @@ class DeviceState:
         id: `cuda:0`, `mps`, `cpu`, `sim:…`.
         budget_bytes: What all our models together may take.
         external_bytes: What other programs take of the budget.
-        free_bytes: What the driver says is free now; None where nobody says.
+        free_bytes: What the driver says is free; None where nobody says. In a `State` it is kept as if what loads had
+            taken nothing yet, and what leaves still had everything: a look at a device cannot tell how far these are.
     """
 
     id: str
@@ -149,17 +187,36 @@ class DeviceState:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Numbers of the policy, each with its reason there."""
+    """Numbers of the policy.
+
+    Attributes:
+        max_workers: Worker processes at once, parked ones too.
+        ageing_s: A request gains one point of priority each time it has waited so long; above 0.
+        ageing_cap: No further: the system's own requests (100) stay above.
+        window_s: A model whose room is needed serves its own for so long. LoRAX rotates adapters after as long.
+        window_requests: Or so many of them, whichever comes first.
+        linger_s: In its window, an idle model is kept for so long after an answer: a loop that asks it again and again
+            needs a moment between two questions, and would otherwise lose its model at each.
+        circuit_failures: So many failures ...
+        circuit_within_s: ... within so many seconds, and nobody starts the model again for now.
+        backoff_s: Wait after the first failure; it doubles with each recent one.
+        backoff_cap_s: Longest wait between two tries.
+        refused_s: Wait after the ledger has refused: whoever was quicker needs a moment to be seen.
+        foreign_s: Another kernel has so long to let an idle model go; after that it is not counted on.
+    """
 
     max_workers: int = 4
     ageing_s: float = 2.0
     ageing_cap: int = 99
     window_s: float = 2.0
     window_requests: int = 8
+    linger_s: float = 0.05
     circuit_failures: int = 5
     circuit_within_s: float = 600.0
     backoff_s: float = 1.0
     backoff_cap_s: float = 30.0
+    refused_s: float = 0.5
+    foreign_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)

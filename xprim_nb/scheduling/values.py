@@ -137,15 +137,29 @@ class GenerateProgress:
     fraction: float = 0.0
     elapsed_s: float = 0.0
 
-    def __str__(self) -> str:
-        match self.phase:
-            case "installing" | "loading":
-                done = f" {self.fraction:.0%}" if self.fraction else ""
-                return f"{self.model}: {self.phase}{done}{f', {self.reason}' if self.reason else ''}"
-            case "queued":
-                return f"{self.model}: number {self.position} in the queue, {self.reason}"
+    @property
+    def stage(self) -> str:
+        """The phase as a reader has it: who waits while the model is being loaded, waits for that."""
+        if self.phase == "queued":
+            return "loading" if self.fraction else "waiting"
+        return self.phase
+
+    @property
+    def doing(self) -> str:
+        """What happens, or what is waited for: `loading 40 %`, `number 2 in the queue: …`."""
+        match self.stage:
+            case "installing" | "loading" as stage:
+                told = stage + (f" {100 * self.fraction:.0f} %" if self.fraction else "")
+            case "waiting":  # who is next waits for the model, not for a turn
+                told = f"number {self.position} in the queue" if self.position > 1 else "waiting"
+            case "reading":
+                return "reading the prompt"
             case _:
-                return f"{self.model}: {format_count(self.tokens, 'token')}"
+                return format_count(self.tokens, "token")
+        return f"{told}: {self.reason}" if self.reason else told
+
+    def __str__(self) -> str:
+        return f"{self.model}: {self.doing}"
 
 
 @dataclass(frozen=True, slots=True)

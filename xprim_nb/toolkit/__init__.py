@@ -14,8 +14,8 @@ from __future__ import annotations
 import asyncio
 import importlib
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Self
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 from xprim_nb._bridge import Handle
 from xprim_nb.config import Config
@@ -24,6 +24,7 @@ from xprim_nb.events import EventHub
 from xprim_nb.logs import Logger
 from xprim_nb.manager import Manager
 from xprim_nb.registry.opening import AsyncClientLike
+from xprim_nb.toolkit.ai import AIVerbs
 from xprim_nb.toolkit.bundles import BundleVerbs
 from xprim_nb.toolkit.health import HealthVerbs
 from xprim_nb.toolkit.maintenance import MaintenanceVerbs
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from xprim_nb.notify import Channel
+    from xprim_nb.scheduling.devices import Probe
+    from xprim_nb.scheduling.engine import Engine
+    from xprim_nb.workers.contract import Backend
 
 __all__ = ["Toolkit", "allow_nested_loops", "connect"]
 
@@ -45,6 +49,8 @@ def connect(
     client: AsyncClientLike | None = None,
     logger: Logger | None = None,
     notify: Sequence[Channel] = (),
+    devices: Sequence[Probe] | None = None,
+    backends: Mapping[str, Backend] | None = None,
 ) -> Toolkit:
     """A toolkit for notebooks and scripts. Touches no disk and no network until its first verb.
 
@@ -53,14 +59,16 @@ def connect(
         client: Carries every request when given.
         logger: Receives diagnostics.
         notify: Who hears of damage, refreshes and rollbacks; see `Manager`.
+        devices: What models run on, instead of what this machine has: simulated ones, say.
+        backends: How models are run, instead of what is installed.
 
     Raises:
         ConfigError: A setting cannot work.
     """
-    return Toolkit(config, client=client, logger=logger, notify=notify)
+    return Toolkit(config, client=client, logger=logger, notify=notify, devices=devices, backends=backends)
 
 
-class Toolkit(ModelVerbs, HealthVerbs, RenewalVerbs, UpkeepVerbs, BundleVerbs, MaintenanceVerbs):
+class Toolkit(ModelVerbs, HealthVerbs, RenewalVerbs, UpkeepVerbs, BundleVerbs, MaintenanceVerbs, AIVerbs):
     """`Manager`'s verbs, each returning a `Handle`. Thread-safe; `close` (or leaving the `with` block) ends it.
 
     Equal pulls in flight are joined: the second call returns the first one's handle.
@@ -73,11 +81,15 @@ class Toolkit(ModelVerbs, HealthVerbs, RenewalVerbs, UpkeepVerbs, BundleVerbs, M
         client: AsyncClientLike | None = None,
         logger: Logger | None = None,
         notify: Sequence[Channel] = (),
+        devices: Sequence[Probe] | None = None,
+        backends: Mapping[str, Backend] | None = None,
     ) -> None:
         super().__init__()
         self.events = EventHub()
         self._manager = Manager(config, client=client, logger=logger, events=self.events, notify=notify)
         self._opening: asyncio.Task[Manager] | None = None
+        self._engine_parts = {"devices": devices, "backends": backends}
+        self._engine_opening: asyncio.Task[Engine] | None = None
         self._closed = False
         self.events.subscribe(self._remember)
 
@@ -128,7 +140,27 @@ class Toolkit(ModelVerbs, HealthVerbs, RenewalVerbs, UpkeepVerbs, BundleVerbs, M
             self._opening = opening = asyncio.create_task(self._manager.__aenter__())
         return await asyncio.shield(opening)
 
+    async def _engine_opened(self) -> Engine:
+        manager = await self._opened()
+        opening = self._engine_opening
+        if opening is None or _is_lost(opening):
+            # Loaded with the first model that runs: who only pulls does not pay for it.
+            make = importlib.import_module("xprim_nb.manager.engines").open_engine
+            self._engine_opening = opening = asyncio.create_task(
+                make(manager, **self._engine_parts).__aenter__()
+            )
+        self.engine = await asyncio.shield(opening)
+        return self.engine
+
+    async def _close_engine(self) -> None:
+        opening, self._engine_opening, self.engine = self._engine_opening, None, None
+        if opening is not None and not _is_lost(opening):
+            await asyncio.wait([opening])
+            if not _is_lost(opening):
+                await opening.result().aclose()
+
     async def _close(self) -> None:
+        await self._close_engine()
         opening, self._opening = self._opening, None
         if opening is not None and not _is_lost(opening):
             await asyncio.wait([opening])
@@ -136,7 +168,7 @@ class Toolkit(ModelVerbs, HealthVerbs, RenewalVerbs, UpkeepVerbs, BundleVerbs, M
                 await self._manager.__aexit__(None, None, None)
 
 
-def _is_lost(opening: asyncio.Task[Manager]) -> bool:
+def _is_lost(opening: asyncio.Task[Any]) -> bool:
     """True when it failed, or its loop is another: that one was stopped, or we are a fork of its process."""
     if opening.get_loop() is not asyncio.get_running_loop():
         return True
