@@ -20,6 +20,9 @@ _NAMES = [
     "cleanup_cache_storage",
     "get_cache_status",
     "repair_corrupted_cache",
+    "ai_ps",
+    "ai_plan",
+    "generate",
 ]
 # The seed's result shapes, by tool.
 _RESULTS = {
@@ -35,7 +38,7 @@ _RESULTS = {
 
 
 def test_the_tools_are_the_seeds() -> None:
-    """One dispatcher and the seed's six, each with a description and two valid schemas without references."""
+    """One dispatcher, the seed's six and the engine's, each with a description and two schemas without references."""
     tools = tool_schemas()
     assert [each["name"] for each in tools] == _NAMES
     for tool in tools:
@@ -47,6 +50,8 @@ def test_the_tools_are_the_seeds() -> None:
     assert {each["name"] for each in tools if not each["changes"]} == {
         "validate_cache_integrity",
         "get_cache_status",
+        "ai_ps",
+        "ai_plan",
     }
 
 

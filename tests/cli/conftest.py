@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +17,8 @@ from click.testing import CliRunner, Result
 from xprim_nb.cli.main import xprim
 from xprim_nb.cli.models import xprim_models
 from xprim_nb.testing.registries import MadeRegistry, make_registry, random_bytes
+
+from ..fake_engine import FakeEngine, engine_for_toolkits
 
 ROOT = Path(__file__).resolve().parents[2]
 # Loopback answers at once; a process that a test starts must not outlive the test's own limit.
@@ -94,6 +96,19 @@ def told(cache: Callable[..., Result]) -> Callable[..., dict[str, Any]]:
         return found
 
     return told
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine]:
+    """An engine with a script, which every command of this test runs on."""
+    with engine_for_toolkits(monkeypatch, FakeEngine()) as engine:
+        yield engine
+
+
+@pytest.fixture
+def ai(run: Runner, engine: FakeEngine) -> Callable[..., Result]:
+    """`xprim ai …` in this process, on that engine."""
+    return lambda *args, **how: run("ai", *args, command=xprim, **how)
 
 
 @pytest.fixture

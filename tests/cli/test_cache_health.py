@@ -93,6 +93,15 @@ def test_validate_of_whole_models_exits_with_0(cache: Cache, told: Told, weights
     assert (report["depth"], report["bytes_hashed"] >= 10_000) == ("full", True)
 
 
+def test_the_document_of_one_model_is_its_report(told: Told, weights: Path) -> None:
+    """`validate REF --full --json` prints a ValidationReport, which the list beside it holds too."""
+    found = told("validate", _REF, "--full")
+    (report,) = found.pop("validated")
+    assert {key: value for key, value in found.items() if key != "warnings"} == report
+    assert (found["model_id"], found["overall_status"]) == (_REF, "healthy")
+    assert "overall_status" not in told("validate", "--full")
+
+
 def test_damage_exits_with_6_and_is_located(cache: Cache, told: Told, weights: Path) -> None:
     """A flipped bit is found by the full check, with its chunk, the command to run, and the exit code of damage."""
     damage(weights, 5_500)

@@ -178,6 +178,7 @@ def test_module_can_be_run(spawn: Callable[..., subprocess.CompletedProcess[str]
     assert spawn("--help").stdout.startswith("Usage: xprim-models")
 
 
+@pytest.mark.alone
 def test_help_is_fast(environment: dict[str, str]) -> None:
     """A `--help` takes less than 250 ms, and loads neither HTTP nor pydantic nor rich."""
     command = [sys.executable, "-X", "importtime", "-m", "xprim_nb.cli.models", "--help"]

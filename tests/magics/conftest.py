@@ -17,6 +17,7 @@ from xprim_nb.testing.faulty_registry import FaultyRegistry
 from xprim_nb.testing.gates import Hold
 from xprim_nb.testing.registries import MadeRegistry, make_registry, random_bytes
 
+from ..fake_engine import FakeEngine, engine_for_toolkits
 from .kernels import ROOT, Kernel
 
 
@@ -72,6 +73,13 @@ def shell(bare_shell: InteractiveShell) -> InteractiveShell:
     """The same with the extension loaded."""
     bare_shell.run_line_magic("load_ext", "xprim_nb")
     return bare_shell
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine]:
+    """An engine with a script, which the shell's toolkit has from its first use on."""
+    with engine_for_toolkits(monkeypatch, FakeEngine()) as engine:
+        yield engine
 
 
 def value_of(result: ExecutionResult) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -14,6 +15,7 @@ from xprim_nb.magics.completion import Completer
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 from xprim_nb.testing.registries import MadeRegistry
 
+from ..fake_engine import AWAKE, FakeEngine
 from .conftest import value_of
 from .kernels import Kernel
 
@@ -46,13 +48,13 @@ def test_commands_and_options(shell: InteractiveShell) -> None:
         "config",
         "help",
     }
-    assert _offered(shell, "%xprim pu") == {"pull": "command", "pulls": "command"}
+    assert _offered(shell, "%xprim pul") == {"pull": "command", "pulls": "command"}
     assert _offered(shell, "%xprim doc") == {"doctor": "command"}
     assert _offered(shell, "%xprim help bro") == {"browse": "command"}
     assert _offered(shell, "%xprim pull --w") == {"--wait": "option"}
     assert _offered(shell, "%xprim pull demo/big --dry") == {"--dry-run": "option"}
     assert _offered(shell, "%xprim help upd") == {"update": "command"}
-    assert _offered(shell, "%xprim config conc") == {"concurrency=": "setting"}
+    assert _offered(shell, "%xprim config concurrency") == {"concurrency=": "setting"}
 
 
 def test_the_caches_commands_are_offered_what_they_take(shell: InteractiveShell) -> None:
@@ -69,6 +71,30 @@ def test_the_caches_commands_are_offered_what_they_take(shell: InteractiveShell)
     assert _offered(shell, "%xprim maintain --schedule d") == {"daily": "schedule"}
     assert _offered(shell, "%xprim repair --over") == {"--overwrite-modified": "option"}
     assert _offered(shell, "%xprim cleanup --max-s") == {"--max-size": "option"}
+
+
+def test_what_runs_models_is_offered_models(shell: InteractiveShell, engine: FakeEngine) -> None:
+    """`%%generate` and `load` offer what could be installed, `evict` and `--awake` what is awake, options their values."""
+    value_of(shell.run_cell("rows = %xprim models --remote"))
+    for begin in ("%%generate ", "%xprim load ", "%xprim plan "):
+        assert _models(shell, begin) == {"demo/big", "demo/tiny-llama", "other/base"}
+    assert _offered(shell, "%%generate demo/big ") == {"v1": "remote"}
+    assert _offered(shell, "%%generate demo/big v1 --max") == {"--max-tokens": "option"}
+    assert set(_offered(shell, "%%generate demo/big --priority ")) == {
+        "system",
+        "realtime",
+        "default",
+        "batch",
+    }
+    assert _offered(shell, "%xprim tim") == {"timeline": "command"}
+    assert _offered(shell, "%xprim help gen") == {"generate": "command"}
+    assert _offered(shell, "%xprim config max_v") == {"max_vram=": "setting"}
+    assert "awake" not in _offered(shell, "%xprim evict ").values()
+    engine.views = [AWAKE, replace(AWAKE, key="numpy:gone v1", status="absent")]
+    value_of(shell.run_cell("rows = %xprim ps"))
+    for begin in ("%xprim evict ", "%xprim pin --awake ", "%xprim why --awake "):
+        assert _offered(shell, begin) == {"numpy:demo/tiny-llama@v2": "awake"}
+    assert _offered(shell, "%xprim evict LLAMA") == {"numpy:demo/tiny-llama@v2": "awake"}
 
 
 def test_models_of_the_registry_by_any_part(shell: InteractiveShell) -> None:

@@ -11,7 +11,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from xprim_nb.errors import ConfigError
 from xprim_nb.magics.doctor import Diagnosis, Finding, found_by
-from xprim_nb.magics.probing import Said
+from xprim_nb.manager.probing import Said
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 
 from .conftest import value_of
@@ -19,7 +19,8 @@ from .kernels import Kernel
 
 _PARTS = (
     "xprim_nb|front end|Python|IPython|kernel|buttons|event loop|our loop|windows|processor|GPU|disk|locks|"
-    "unfinished pulls|registry|proxies"
+    "unfinished pulls|registry|proxies|devices|ledger|limits|backend anthropic|backend numpy|backend ollama|"
+    "backend openai|backend openai_compatible|backend transformers"
 ).split("|")
 
 
@@ -100,6 +101,7 @@ def test_settings_that_cannot_work_are_a_line(
     assert found.of("Python").verdict == "ok"
 
 
+@pytest.mark.alone
 def test_answers_in_time_when_the_registry_hangs(kernel: Kernel, server: FaultyRegistry) -> None:
     """A registry that accepts and says nothing is a broken line within about three seconds; nothing is left running."""
     kernel.run("d = %xprim doctor")  # what is loaded for the first time takes its own time

@@ -1,4 +1,4 @@
-"""What the doctor says of disks, locks, unfinished pulls and GPUs."""
+"""What the doctor says of disks, locks and unfinished pulls."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -15,7 +14,7 @@ from xprim_nb import Config, ModelRef, Toolkit, connect
 from xprim_nb._files import PathLock
 from xprim_nb.cache.layout import Layout
 from xprim_nb.magics import doctor_machine
-from xprim_nb.magics.probing import Said
+from xprim_nb.manager.probing import Said
 
 _REF = ModelRef("demo", "big", "v1")
 _HOLD = "import filelock, sys\nlock = filelock.FileLock(sys.argv[1])\nlock.acquire()\nprint('held', flush=True)\ninput()"
@@ -91,55 +90,3 @@ def test_unfinished_pulls_are_counted_in_bytes(kit: Toolkit) -> None:
     _, told, advice = _said(kit, "unfinished pulls")
     assert told.startswith("1 pull, 1.0 MB on the disk: aaaaaaaaaaaa 1.0 MB")
     assert "goes on there" in advice
-
-
-def test_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without NVIDIA's library, or without its driver, there is no GPU; neither is an error."""
-    monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert doctor_machine.gpus()[1].startswith("no GPU found")
-    monkeypatch.setitem(sys.modules, "pynvml", _nvml(driver=False))
-    assert doctor_machine.gpus() == ("ok", "no GPU found (no driver)", "")
-
-
-def test_gpus_are_told_with_mig(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Name, memory, and whether a GPU is divided."""
-    monkeypatch.setitem(sys.modules, "pynvml", _nvml())
-    assert doctor_machine.gpus()[1] == (
-        "Old, 1.0 GB of 2.0 GB free; New, 1.0 GB of 2.0 GB free, MIG off; "
-        "Divided, 1.0 GB of 2.0 GB free, MIG on: 2 instances"
-    )
-
-
-def _nvml(*, driver: bool = True) -> ModuleType:
-    """A library with three GPUs, as nvidia-ml-py presents them."""
-    nvml, names = ModuleType("pynvml"), (b"Old", "New", "Divided")
-    error = type("NVMLError", (Exception,), {})
-
-    def init() -> None:
-        if not driver:
-            raise error("no driver")
-
-    def mode(at: int) -> tuple[int, int]:
-        if at == 0:
-            raise error("not supported")
-        return at - 1, at - 1
-
-    def part(device: int, at: int) -> int:
-        if at > 1:
-            raise error("not found")
-        return at
-
-    for name, value in {
-        "NVMLError": error,
-        "nvmlInit": init,
-        "nvmlShutdown": lambda: None,
-        "nvmlDeviceGetCount": lambda: 3,
-        "nvmlDeviceGetHandleByIndex": lambda at: at,
-        "nvmlDeviceGetName": lambda at: names[at],
-        "nvmlDeviceGetMemoryInfo": lambda at: SimpleNamespace(free=1 << 30, total=2 << 30),
-        "nvmlDeviceGetMigMode": mode,
-        "nvmlDeviceGetMaxMigDeviceCount": lambda device: 7,
-        "nvmlDeviceGetMigDeviceHandleByIndex": part,
-    }.items():
-        setattr(nvml, name, value)
-    return nvml

@@ -6,7 +6,7 @@ import pytest
 
 from xprim_nb import Config, connect
 from xprim_nb.magics import doctor_registry
-from xprim_nb.magics.probing import Said
+from xprim_nb.manager.probing import Said
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 from xprim_nb.testing.registries import MadeRegistry
 

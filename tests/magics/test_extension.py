@@ -25,6 +25,7 @@ def _traces(shell: InteractiveShell) -> dict[str, object]:
     formatters = shell.display_formatter.formatters
     return {
         "magics": set(shell.magics_manager.magics["line"]),
+        "cell magics": dict(shell.magics_manager.magics["cell"]),
         "matchers": list(shell.Completer.custom_matchers),
         "errors": shell.custom_exceptions,
         "handler": shell.CustomTB,
@@ -74,6 +75,17 @@ def test_handler_of_somebody_else_survives(bare_shell: InteractiveShell) -> None
     bare_shell.run_cell("1 / 0")
     assert seen == ["division by zero", "division by zero"]
     assert bare_shell.custom_exceptions == (ZeroDivisionError,)
+
+
+def test_a_cell_magic_of_somebody_else_comes_back(bare_shell: InteractiveShell) -> None:
+    """Who had a `%%generate` before has it again when we go."""
+    register: Callable[..., object] = bare_shell.register_magic_function
+    register(lambda line, cell: "theirs", magic_kind="cell", magic_name="generate")
+    before = _traces(bare_shell)
+    bare_shell.run_line_magic("load_ext", "xprim_nb")
+    bare_shell.run_line_magic("unload_ext", "xprim_nb")
+    assert _traces(bare_shell) == before
+    assert value_of(bare_shell.run_cell("%%generate x\ny\n")) == "theirs"
 
 
 def test_only_shells_are_accepted() -> None:

@@ -15,14 +15,16 @@ from typing import Any, TypeAlias, TypeVar, overload
 from pydantic import BaseModel, ValidationError
 
 from xprim_nb._bridge import Handle
+from xprim_nb.agents import engine as engine_verbs
 from xprim_nb.agents import verbs
-from xprim_nb.agents.schemas import TOOLS, Tool
+from xprim_nb.agents.engine import EngineKeeper
+from xprim_nb.agents.schemas import ENGINE_TOOLS, TOOLS, Tool
 from xprim_nb.agents.shapes import CleanupPayload, Operation
 from xprim_nb.errors import ConfigError, XprimError
 from xprim_nb.manager import Manager
 from xprim_nb.toolkit import Toolkit
 
-__all__ = ["dispatch", "manage_cache", "perform", "tool_of"]
+__all__ = ["dispatch", "manage_cache", "perform", "perform_on_engine", "tool_of"]
 
 _Payload = TypeVar("_Payload", bound=BaseModel)
 Document: TypeAlias = dict[str, Any]
@@ -94,9 +96,28 @@ async def perform(
     return await _VERBS[tool.operation](manager, payload)
 
 
+async def perform_on_engine(
+    keeper: EngineKeeper, tool: Tool, arguments: object, *, allow_changes: bool = True
+) -> Document:
+    """What a tool about models that run answers.
+
+    Raises:
+        ConfigError: The arguments do not fit, or changes are not allowed.
+        XprimError: As the engine's verbs do.
+    """
+    payload = _parsed(tool.payload, arguments, f"payload of {tool.operation}")
+    if tool.changes and not allow_changes:
+        raise ConfigError(
+            f"This server only reads: {tool.operation} would load a model, and was not done.",
+            subject=tool.name,
+            hint="Whoever started it can allow changes: `xprim mcp --allow-changes`.",
+        )
+    return await engine_verbs.VERBS[tool.operation](await keeper.engine(), payload)
+
+
 def tool_of(name: str) -> Tool | None:
     """The tool of this name; None when there is none."""
-    return next((each for each in TOOLS if each.name == name), None)
+    return next((each for each in (*TOOLS, *ENGINE_TOOLS) if each.name == name), None)
 
 
 def _parsed(kind: type[_Payload], value: object, what: str) -> _Payload:

@@ -1,6 +1,6 @@
-"""JSON Schema of the tools: one dispatcher and the seed's six, in the dialects of those who call functions.
+"""JSON Schema of the tools: a dispatcher and the seed's six, then those about models that run, in three dialects.
 
-Source: spec 2 §For agents; seeds/000 §Tools.
+Source: spec 2 §For agents; seeds/000 §Tools; spec 4 §Faces.
 """
 
 from __future__ import annotations
@@ -11,11 +11,19 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel
 
-from xprim_nb.agents import shapes
-from xprim_nb.agents.shapes import OperationType
+from xprim_nb.agents import engine_shapes, shapes
 from xprim_nb.errors import ConfigError
 
-__all__ = ["DISPATCHER", "TOOLS", "Dialect", "Tool", "input_schema", "output_schema", "tool_schemas"]
+__all__ = [
+    "DISPATCHER",
+    "ENGINE_TOOLS",
+    "TOOLS",
+    "Dialect",
+    "Tool",
+    "input_schema",
+    "output_schema",
+    "tool_schemas",
+]
 
 Dialect: TypeAlias = Literal["plain", "openai", "anthropic"]
 
@@ -27,16 +35,16 @@ class Tool:
     """One tool.
 
     Attributes:
-        name: The seed's.
+        name: The seed's, where it has one.
         operation: Which one it is.
         description: What it does, for the model that chooses.
         payload: What it takes.
         result: What it gives.
-        changes: It may change what is on disk.
+        changes: It may change what is on disk, or in memory.
     """
 
     name: str
-    operation: OperationType
+    operation: str
     description: str
     payload: type[BaseModel]
     result: type[BaseModel]
@@ -100,6 +108,36 @@ TOOLS: tuple[Tool, ...] = (
     ),
 )
 
+ENGINE_TOOLS: tuple[Tool, ...] = (
+    Tool(
+        "ai_ps",
+        "ai_ps",
+        "List the models that are loaded now, of all notebooks and programs of this user: where, how large, how long idle. "
+        "Changes nothing.",
+        engine_shapes.PsPayload,
+        engine_shapes.PsResult,
+        changes=False,
+    ),
+    Tool(
+        "ai_plan",
+        "ai_plan",
+        "Say what loading a model would do: which others would leave, how much that frees, how long it takes, or why it "
+        "does not fit. Changes nothing.",
+        engine_shapes.PlanPayload,
+        engine_shapes.PlanResult,
+        changes=False,
+    ),
+    Tool(
+        "generate",
+        "generate",
+        "Have a model on this machine, or a server's, continue a prompt or answer messages. It is installed and loaded "
+        "first where it is not; idle models may leave for it.",
+        engine_shapes.GeneratePayload,
+        engine_shapes.GenerateResult,
+        changes=True,
+    ),
+)
+
 _DISPATCHER_TEXT = (
     "Manage the local model cache: initialize, validate, refresh, cleanup, status or repair. The payload is what the "
     "tool of that name takes. Answers {result, validation_report?}, or {error} with a hint about what to do."
@@ -121,7 +159,7 @@ def tool_schemas(dialect: Dialect = "plain") -> list[dict[str, Any]]:
         (DISPATCHER, _DISPATCHER_TEXT, input_schema(None), output_schema(None), True),
         *(
             (each.name, each.description, input_schema(each), output_schema(each), each.changes)
-            for each in TOOLS
+            for each in (*TOOLS, *ENGINE_TOOLS)
         ),
     ]
     found = []

@@ -1,6 +1,6 @@
 """THE DOOR FOR TERMINALS: words on a command line come in; tables, JSON documents and exit codes go out.
 
-    models, main      the commands `xprim-models` and `xprim`, and `models_group` for other tools
+    models, main      the commands `xprim-models` and `xprim`, and `models_group` for other tools; `cache` and `ai` too
       └─▶ verbs       one function a command: parse, ask the manager, answer
             ├─▶ session     one call: settings, flags, warnings, the loop
             ├─▶ progress    how far a pull is
@@ -10,5 +10,5 @@
 
 Only the public API of the package is used.
 
-Source: seeds/002 §CLI Command Interface; spec 1 §CLI.
+Source: seeds/002 §CLI Command Interface; spec 1 §CLI; spec 4 §Faces.
 """

@@ -15,7 +15,9 @@ __all__ = ["mcp"]
 
 
 @click.command(cls=DoorCommand)
-@click.option("--allow-changes", is_flag=True, help="Let agents initialize, refresh, repair and clean up.")
+@click.option(
+    "--allow-changes", is_flag=True, help="Let agents initialize, refresh, repair, clean up, and run models."
+)
 @pass_session
 def mcp(session: Session, *, allow_changes: bool) -> None:
     """Serve the cache to agents, as Model Context Protocol tools on stdin and stdout.

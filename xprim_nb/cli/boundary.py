@@ -119,6 +119,7 @@ class DoorGroup(click.Group):
         owns_settings: Offer `--registry`, `--data-dir` and `--offline`.
         holds_models: This is the group that hints mean by `xprim models`.
         holds_cache: This is the group that hints mean by `xprim cache`.
+        holds_ai: This is the group that hints mean by `xprim ai`.
         **attrs: As for `click.Group`.
     """
 
@@ -131,11 +132,12 @@ class DoorGroup(click.Group):
         owns_settings: bool = False,
         holds_models: bool = False,
         holds_cache: bool = False,
+        holds_ai: bool = False,
         **attrs: Any,
     ) -> None:
         super().__init__(*args, **attrs)
         self._config, self._owns_settings = config, owns_settings
-        self._holds_models, self._holds_cache = holds_models, holds_cache
+        self._holds_models, self._holds_cache, self._holds_ai = holds_models, holds_cache, holds_ai
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Its own parameters, the global ones, and `--help` last."""
@@ -156,6 +158,8 @@ class DoorGroup(click.Group):
             session.program = ctx.command_path
         if self._holds_cache:
             session.cache_program = ctx.command_path
+        if self._holds_ai:
+            session.ai_program = ctx.command_path
         return ctx
 
     def invoke(self, ctx: click.Context) -> object:
@@ -256,7 +260,7 @@ def _report_usage(session: Session, error: click.ClickException) -> None:
 
 
 def _report_interrupt(session: Session) -> None:
-    message, hint = session.paused or "interrupted", ""
+    message, hint = session.paused or session.stopped or "interrupted", ""
     if session.paused:
         hint = "run the same command again to resume"
     if session.as_json:

@@ -29,7 +29,8 @@
     status              status: {total_models, total_size_gb, health_summary: {ref: REPORT}, recommendations, verdict,
                         offline, contact, last_contact_at, checked_at, maintenance, models: [{ref, size_bytes, status,
                         depth, checked_at, action, priority, manifest_hash}]}
-    validate            validated: [REPORT]; with `error` (exit code 6) when one is damaged
+    validate            validated: [REPORT]; with `error` (exit code 6) when one is damaged; of one model its report's own
+                        keys too
     scrub               scrubbed: {chunks_checked, bytes_hashed, seconds, models_checked, damaged: [REPORT], verdict,
                         recent_share, recent_days, oldest_at?}
     repair              repaired: [{model_id, success, repairable, repair_actions, remaining_issues, chunks_…, bytes_…,
@@ -55,6 +56,24 @@
     maintain            maintained: {ran, reason, verdict, checked, damaged, repaired, rolled_back, unresolved, …};
                         scheduled: {schedule, …} with `--schedule never`
 
+    Below `ai`:
+
+    run                 text, tokens, timings_s: {install, queue, load, lora, first_token, generate, total}, worker_pid,
+                        model, finish_reason, prompt_tokens, seed, device, degraded, evicted, loras, retries,
+                        tokens_per_s; after Ctrl-C what came until then, with `error`
+    ps                  models: [AWAKE]
+    load                loaded: AWAKE, printed before the wait of `--hold`
+    evict               evicted: AWAKE + has_left (false: it was asked to, and has not yet)
+    pin, unpin          pinned | unpinned: AWAKE + is_done (the same)
+    plan                plan: {model, verdict: "resident" | "coming" | "fits" | "evicts" | "waits" | "broken" |
+                        "impossible", message, device, context_tokens, degraded, source, load_s, wakes, rooms: [{device,
+                        needed_bytes, free_bytes, budget_bytes}], leaving: [{model, to, frees: [[device, bytes]], idle_s,
+                        kernel_pid, waits_for}], needed_bytes, available_bytes, freed_bytes}
+    timeline            timeline: [{at, lease_id, model, state, device, device_bytes, host_bytes, reason, note, kernel,
+                        kernel_pid}], oldest first
+    models              models: [{name, backend, why, size_bytes}]
+    doctor              doctor: [{part, verdict: "ok" | "look at this" | "broken", text, advice}]
+
     REF    ref "group/model version", group, model, version
     MODEL  REF + manifest_hash, total_size (bytes; null when the index does not say)
     FILE   {path, size, sha256?}
@@ -62,6 +81,8 @@
     BACKUP      REF + id, manifest_hash, made_at, reason, replaced_by, size_bytes, file_count, path, problem
     CANDIDATE   {kind, name, path, ref, manifest_hash, action, step, reason, freed_bytes}
     ARCHIVE     REF + manifest_hash, archived_at, model_bytes, stored_bytes, local_files, path
+    AWAKE       {key "backend:name", name, backend, status, device, size_bytes, source, context_tokens, in_flight, waiting,
+                served, pinned, idle_s, worker_pid, kernel_pid, is_mine, why_not_evict, cause, load_s, note, fraction}
     PLACE       {kind, root, adopted_at, files, size_bytes, models: [{name, files, size}]}
 
 Sizes are bytes, times are UTC in ISO 8601, paths are absolute. Keys are never renamed; new ones may appear.

@@ -11,6 +11,7 @@ import click
 
 import xprim_nb
 from xprim_nb.cli import agents, documents, lab, maintaining, publishing
+from xprim_nb.cli.ai import ai_group
 from xprim_nb.cli.boundary import DoorCommand, DoorGroup, pass_session
 from xprim_nb.cli.cache import cache_group
 from xprim_nb.cli.models import models_group
@@ -44,6 +45,7 @@ def _shown(config: Config) -> dict[str, Any]:
 for _command in (
     models_group(),
     cache_group(),
+    ai_group(),
     maintaining.maintain,
     publishing.publish,
     publishing.serve,

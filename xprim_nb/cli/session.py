@@ -21,6 +21,7 @@ from xprim_nb.events import Event, EventHub, IndexStale, TrustNotice
 
 if TYPE_CHECKING:
     from xprim_nb.manager import Manager
+    from xprim_nb.toolkit import Toolkit
 
 __all__ = ["Session"]
 
@@ -46,6 +47,7 @@ class Session:
         owns_settings: The commands offer `--registry` and its like.
         program: How the model commands are called here, `xprim models`; hints name it.
         cache_program: The same of the cache's commands, `xprim cache`.
+        ai_program: The same of the commands that run models, `xprim ai`.
         as_json: Answer with one JSON document on stdout.
         quiet: No progress, no notes.
         verbose: The log goes to stderr, and tracebacks too.
@@ -54,6 +56,7 @@ class Session:
         offline: `--offline`.
         warnings: Sentences a user should read, each once.
         paused: What an interrupted pull has to say; empty when nothing can be resumed.
+        stopped: What other interrupted work has to say.
         events: Where the manager's news arrives.
     """
 
@@ -61,6 +64,7 @@ class Session:
     owns_settings: bool = False
     program: str = "xprim models"
     cache_program: str = "xprim cache"
+    ai_program: str = "xprim ai"
     as_json: bool = False
     quiet: bool = False
     verbose: bool = False
@@ -69,6 +73,7 @@ class Session:
     offline: bool = False
     warnings: list[str] = field(default_factory=list)
     paused: str = ""
+    stopped: str = ""
     events: EventHub = field(default_factory=EventHub)
     _document: Mapping[str, Any] | None = None
     _told: int = 0
@@ -114,6 +119,23 @@ class Session:
 
         return asyncio.run(whole())
 
+    @contextmanager
+    def connected(self) -> Iterator[Toolkit]:
+        """A toolkit of these settings, for commands that print while a model works; all of it ends with the block.
+
+        Its work goes on in a thread of its own: a pipe that nobody reads holds up this thread and no model.
+
+        Raises:
+            ConfigError: A setting cannot work.
+        """
+        kit = xprim_nb.connect(self.config)
+        unsubscribe = kit.events.subscribe(self.events.publish)
+        try:
+            yield kit
+        finally:
+            kit.close()
+            unsubscribe()
+
     def announce_registry(self) -> None:
         """Say that the demo registry is in use, when it is."""
         if self.config.registry_url is None:
@@ -138,7 +160,13 @@ class Session:
 
     def worded(self, text: str) -> str:
         """A sentence of the core, with our commands as whoever mounted them calls them."""
-        return text.replace("xprim models", self.program).replace("xprim cache", self.cache_program)
+        for ours, here in (
+            ("xprim models", self.program),
+            ("xprim cache", self.cache_program),
+            ("xprim ai", self.ai_program),
+        ):
+            text = text.replace(ours, here)
+        return text
 
     def warn(self, text: str) -> None:
         """Keep a warning, once."""

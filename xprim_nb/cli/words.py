@@ -15,7 +15,7 @@ from xprim_nb._text import clean, format_bytes
 from xprim_nb._text import format_count as count
 from xprim_nb.errors import StorageError
 
-__all__ = ["clean", "count", "date", "duration", "say", "short_size", "size", "stamp", "table"]
+__all__ = ["clean", "count", "date", "duration", "say", "short_size", "size", "stamp", "stream", "table"]
 
 # What a terminal without these characters shows instead.
 _PLAIN = str.maketrans({"→": "->", "×": "x", "…": "...", "–": "-", "—": "-", "’": "'", "≤": "<=", "≥": ">="})
@@ -87,20 +87,48 @@ def say(text: str, *, err: bool = False, raw: bool = False) -> None:
         BrokenPipeError: Nobody reads any more.
         StorageError: Stdout goes to a file that cannot take it.
     """
-    stream = sys.stderr if err else sys.stdout
-    encoding = getattr(stream, "encoding", None) or "utf-8"
-    if not raw:
-        text = clean(text)
-    written: str | bytes = text
+    encoding = _encoding(sys.stderr if err else sys.stdout)
+    written: str | bytes = text if raw else clean(text)
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
-        if raw:  # bytes that are no text in this locale, as the file system gave them
-            written = text.encode(encoding, "surrogateescape")
-        else:
-            written = text.translate(_PLAIN).encode(encoding, "backslashreplace").decode(encoding)
+        # What is raw are bytes that are no text in this locale, as the file system gave them.
+        written = text.encode(encoding, "surrogateescape") if raw else _plainly(clean(text), encoding)
+    _put(written, err=err, newline=True)
+
+
+def stream(text: str, *, harmless: bool) -> None:
+    """Print a piece of a text that goes on.
+
+    Args:
+        text: What to print; a stranger's.
+        harmless: Show control characters instead of letting them act: a terminal obeys them, a pipe's reader gets what
+            there is.
+
+    Raises:
+        BrokenPipeError, StorageError: As `say` does.
+    """
+    encoding = _encoding(sys.stdout)
+    # As bytes: of text click would strip what looks like a colour.
+    written: str | bytes = clean(text) if harmless else text.encode(encoding, errors="backslashreplace")
     try:
-        click.echo(written, err=err)
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        written = _plainly(clean(text), encoding) if harmless else written
+    _put(written, err=False, newline=False)
+
+
+def _encoding(stream: object) -> str:
+    return getattr(stream, "encoding", None) or "utf-8"
+
+
+def _plainly(text: str, encoding: str) -> str:
+    return text.translate(_PLAIN).encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _put(written: str | bytes, *, err: bool, newline: bool) -> None:
+    try:
+        click.echo(written, err=err, nl=newline)
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -1,4 +1,4 @@
-"""THE DOOR FOR NOTEBOOKS: `%xprim …` comes in, values with a table or a bar as their face go out.
+"""THE DOOR FOR NOTEBOOKS: `%xprim …` and `%%generate …` come in, values with a table or a bar as their face go out.
 
     extension    what `%load_ext` adds to a shell and `%unload_ext` takes away again; light
       ├─▶ parsing       one line, as argparse reads it; a mistake is one line back
@@ -10,10 +10,11 @@
       ├─▶ views         windows on core values, found by entry point; loaded with the first that is shown
       └─▶ commands      what each command does, with cache_commands; loaded with the first one
             ├─▶ tables      lists that show as tables, with cache_tables
+            ├─▶ ai_commands what is awake, and `ai_generate`, the cell that a model answers; tables and faces of their own
             ├─▶ waiting     `--wait`: a panel or a line that follows a pull
             └─▶ doctor      what all of this stands on, with doctor_kernel, doctor_machine and doctor_registry
 
-Source: spec 3 §Magics.
+Source: spec 3 §Magics; spec 4 §Faces.
 """
 
 from __future__ import annotations

@@ -8,12 +8,13 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from xprim_nb._text import format_bytes, format_seconds
+from xprim_nb._text import clean, format_bytes, format_seconds
 
 if TYPE_CHECKING:
     from xprim_nb.events import CheckProgress, PullProgress
+    from xprim_nb.scheduling.values import GenerateProgress
 
-__all__ = ["html", "text"]
+__all__ = ["answering", "answering_html", "html", "is_answer", "text"]
 
 _TROUGH = (
     "display:flex;height:.7em;max-width:32em;border-radius:2px;overflow:hidden;"
@@ -21,6 +22,25 @@ _TROUGH = (
 )
 _REUSED = "background:var(--jp-success-color1,#388e3c)"
 _FETCHED = "background:var(--jp-brand-color1,#1976d2)"
+
+
+def is_answer(progress: object) -> bool:
+    """True for the progress of a request to a model, of which no class is loaded for this."""
+    return hasattr(progress, "position")
+
+
+def answering(progress: GenerateProgress) -> str:
+    """What a request waits for, or how far its answer is, in one line."""
+    return clean(str(progress)).replace("\n", " ")
+
+
+def answering_html(progress: GenerateProgress) -> str:
+    """The same as HTML: a bar while something is installed or loaded, the line alone otherwise."""
+    line = answering(progress)
+    if not progress.fraction:
+        return f'<div class="xprim-pull">{escape(line)}</div>'
+    percent = 100 * progress.fraction
+    return bar(clean(progress.model), int(percent), (0.0, percent), line)
 
 
 def text(progress: PullProgress | CheckProgress, doing: str = "") -> str:

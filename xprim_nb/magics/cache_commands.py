@@ -137,17 +137,28 @@ def _free(extension: Extension, asked: argparse.Namespace) -> object:
 
 
 def _pin(extension: Extension, asked: argparse.Namespace) -> object:
+    if asked.awake:
+        return _models().pin(extension, asked)
     if asked.ref is None:
         return cache_tables.pins(extension.kit.pins().result())
     return extension.kit.pin(versioned(asked), asked.reason).result()
 
 
-def _unpin(extension: Extension, asked: argparse.Namespace) -> bool:
+def _unpin(extension: Extension, asked: argparse.Namespace) -> object:
+    if asked.awake:
+        return _models().unpin(extension, asked)
     return extension.kit.unpin(versioned(asked)).result()
 
 
 def _why(extension: Extension, asked: argparse.Namespace) -> object:
-    return extension.kit.why(asked.path).result()
+    is_open = extension.kit.engine is not None
+    if asked.awake or (is_open and _models().is_about_models(extension, asked)):
+        return _models().why(extension, asked)
+    return extension.kit.why(" ".join(asked.path)).result()
+
+
+def _models() -> Any:  # noqa: ANN401  # the module of the commands about models, which brings the engine
+    return importlib.import_module("xprim_nb.magics.ai_commands")
 
 
 def _archive(extension: Extension, asked: argparse.Namespace) -> object:

@@ -12,13 +12,18 @@ import traceback
 from collections.abc import Callable
 from html import escape
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import display
 
 from xprim_nb._text import clean
 from xprim_nb.errors import XprimError
+from xprim_nb.magics import crash_card
 from xprim_nb.magics.wording import in_notebook
+
+if TYPE_CHECKING:
+    from xprim_nb.workers.values import CrashReport
 
 __all__ = ["html_card", "show_ours", "text_card"]
 
@@ -105,6 +110,7 @@ def text_card(error: XprimError) -> str:
         f"{error.kind.__name__}: {_cut(message, _MESSAGE_CHARS)}",
         f"where: {_cut(where, _WHERE_CHARS)}" if where else "",
         f"hint: {_cut(hint, _MESSAGE_CHARS)}" if hint else "",
+        crash_card.text(report) if (report := _report(error)) is not None else "",
     ]
     return "\n".join(line for line in lines if line)
 
@@ -116,11 +122,19 @@ def html_card(error: XprimError, full_traceback: str) -> str:
     parts = [f"<strong>{escape(error.kind.__name__)}</strong> <span>{escape(shown[0])}</span>"]
     parts += [f"<div>Where: <code>{escape(shown[1])}</code></div>"] if where else []
     parts += [f"<div>What to do: {escape(shown[2])}</div>"] if hint else []
+    if (report := _report(error)) is not None:
+        parts.append(f'<div style="margin-top:.4em">{crash_card.html(report)}</div>')
     if shown != (message, where, hint):
         parts.append(_folded("All of it", "\n\n".join(each for each in (message, where, hint) if each)))
     # It quotes the message, and so whatever a server said.
     parts.append(_folded("Traceback", clean(full_traceback)))
     return f'<div class="xprim-error" role="alert" style="{_STYLE}">{"".join(parts)}</div>'
+
+
+def _report(error: XprimError) -> CrashReport | None:
+    """What is known of the worker whose end it tells of."""
+    report = getattr(error, "report", None)
+    return report if crash_card.is_report(report) else None
 
 
 def _folded(title: str, text: str) -> str:

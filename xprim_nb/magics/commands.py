@@ -55,8 +55,18 @@ def run(extension: Extension, asked: argparse.Namespace) -> object:
             return importlib.import_module("xprim_nb.magics.doctor").examine(extension)
         case "config":
             return _config(extension, asked)
+        case "ps" | "load" | "evict" | "plan" | "gpu" | "timeline":
+            return _of_models(extension, asked)
         case _:
             return _of_the_cache(extension, asked)
+
+
+def _of_models(extension: Extension, asked: argparse.Namespace) -> object:
+    # Loaded with the first of them, and the engine with it: who only pulls does not pay for it.
+    commands: Mapping[str, Callable[..., object]] = importlib.import_module(
+        "xprim_nb.magics.ai_commands"
+    ).COMMANDS
+    return commands[asked.command](extension, asked)
 
 
 def _of_the_cache(extension: Extension, asked: argparse.Namespace) -> object:
@@ -163,5 +173,7 @@ def _config(extension: Extension, asked: argparse.Namespace) -> Config:
         if running:
             names = ", ".join(each.describe for each in running)
             raise UsageError(f"%xprim config: wait for these first, or cancel them: {names}")
+        if extension.kit.engine is not None:
+            importlib.import_module("xprim_nb.magics.ai_commands").refuse_while_busy(extension)
         extension.use(settings.changed(extension.kit.config, asked.settings))
     return extension.kit.config

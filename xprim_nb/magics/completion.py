@@ -19,6 +19,7 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMa
 
 from xprim_nb.errors import XprimError
 from xprim_nb.magics import parsing
+from xprim_nb.magics.ai_options import PRIORITIES
 
 if TYPE_CHECKING:
     from xprim_nb._bridge import Handle
@@ -30,8 +31,13 @@ __all__ = ["Completer"]
 
 _T = TypeVar("_T")
 
-# `%xprim …`, also behind an assignment: `h = %xprim pull …`.
+# `%xprim …`, also behind an assignment: `h = %xprim pull …`; and the first line of `%%generate …`.
 _LINE = re.compile(r"(?:^|=)\s*%xprim(?P<words>\s.*)?$")
+_CELL = re.compile(r"^%%(?P<command>generate)(?P<words>\s.*)$")
+# Who may be asked to leave, or to stay, is awake.
+_AWAKE = ("evict",)
+# What they name is installed when it is not here.
+_INSTALLING = ("pull", "load", "plan", "generate")
 # Both lists come from the local disk. A disk that needs longer gets no completion, instead of a stuck editor.
 _PATIENCE_S = 1.0
 
@@ -59,10 +65,13 @@ class Completer:
         self.match = match
 
     def _match(self, text: str) -> SimpleMatcherResult:
-        found = _LINE.search(text)
-        if found is None or found["words"] is None:
+        found, cell = _LINE.search(text), _CELL.match(text)
+        if cell is not None:
+            *before, word = [cell["command"], *re.split(r"\s+", cell["words"].lstrip())]
+        elif found is not None and found["words"] is not None:
+            *before, word = re.split(r"\s+", found["words"].lstrip())
+        else:
             return _nothing()
-        *before, word = re.split(r"\s+", found["words"].lstrip())
         options = [(name, kind) for name, kind in self._offers(before, word) if word.lower() in name.lower()]
         if not options:
             return _nothing()
@@ -79,12 +88,12 @@ class Completer:
         if not before:
             return [(name, "command") for name in parsing.COMMANDS]
         command = before[0]
-        if command not in parsing.COMMANDS:
+        if command not in {**parsing.COMMANDS, **parsing.CELLS}:
             return []
         if word.startswith("-"):
             return [(name, "option") for name in parsing.options_of(command)]
         if command == "help":
-            return [(name, "command") for name in parsing.COMMANDS]
+            return [(name, "command") for name in (*parsing.COMMANDS, *parsing.CELLS)]
         if command == "config":
             return [
                 (f"{name}=", "setting")
@@ -95,6 +104,10 @@ class Completer:
             return [(name, "place") for name in ("hf", "ollama")]
         if before[-1] == "--schedule":
             return [(name, "schedule") for name in ("daily", "weekly", "monthly", "never")]
+        if before[-1] == "--priority":
+            return [(name, "priority") for name in PRIORITIES]
+        if command in _AWAKE or (command in ("pin", "unpin", "why") and "--awake" in before):
+            return [] if named else self._awake()
         if not parsing.takes_model(command) or len(named) > 1:
             return []
         refs = self._known(command, before)
@@ -107,7 +120,17 @@ class Completer:
     def _known(self, command: str, before: list[str]) -> dict[ModelRef, str]:
         if command == "restore":
             return self._archived()
-        return self._refs(remote=command == "pull" or (command == "info" and "--remote" in before))
+        asks_registry = command in _INSTALLING or (command == "info" and "--remote" in before)
+        return self._refs(remote=asks_registry)
+
+    def _awake(self) -> Iterable[tuple[str, str]]:
+        """Models that are awake: by name, and where that has a space, which ends a word, by what an `@` makes of it."""
+        try:
+            engine = self._kit().engine
+            views = engine.snapshot().models if engine is not None else ()
+        except XprimError:  # said again, with its reason, by the command itself
+            return []
+        return [(each.key.replace(" ", "@"), "awake") for each in views if each.is_awake]
 
     def _archived(self) -> dict[ModelRef, str]:
         try:

@@ -9,19 +9,17 @@ Source: spec 3 §Magics ("`%xprim doctor` reports …"); research notebook §4, 
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
 from xprim_nb._text import clean, format_seconds
-from xprim_nb._threads import DaemonThreads
-from xprim_nb.errors import XprimError
 from xprim_nb.magics import doctor_kernel, doctor_machine, doctor_registry
-from xprim_nb.magics.probing import Probe, Said, Verdict
 from xprim_nb.magics.wording import in_notebook
+from xprim_nb.manager.probing import Probe, Verdict, ask, failed, guarded
 
 if TYPE_CHECKING:
     from xprim_nb.magics.extension import Extension
@@ -128,49 +126,22 @@ def examine(extension: Extension) -> Diagnosis:
     begun = time.monotonic()
     here, apart = doctor_kernel.probes(extension)
     # What belongs to this thread alone (its running loop) is looked at first, and here.
-    findings = [Finding(subject, *_guarded(probe)) for subject, probe in here.items()]
+    findings = [Finding(subject, *guarded(probe)) for subject, probe in here.items()]
     try:
         kit: Toolkit = extension.kit
     except Exception as error:  # noqa: BLE001  # a setting that cannot work is what one asks a doctor about
-        findings.append(Finding("settings", *_failed(error)))
+        findings.append(Finding("settings", *failed(error)))
     else:
-        apart = {**apart, **doctor_machine.probes(kit), **doctor_registry.probes(kit)}
+        # Brings everything that runs models, and so not before somebody asks.
+        engine = importlib.import_module("xprim_nb.manager.engine_checks").probes(kit.config)
+        apart = {**apart, **doctor_machine.probes(kit), **doctor_registry.probes(kit), **engine}
     findings += found_by(apart, _PATIENCE_S - (time.monotonic() - begun))
     return Diagnosis(tuple(findings), time.monotonic() - begun)
 
 
 def found_by(probes: Mapping[str, Probe], patience_s: float) -> list[Finding]:
-    """What each probe says, in order; one that is not done after `patience_s` seconds is left behind and told."""
-    threads = DaemonThreads(max(1, len(probes)))
-    asked: dict[str, Future[Said]] = {
-        subject: threads.submit(_guarded, probe) for subject, probe in probes.items()
-    }
-    wait(asked.values(), max(0.0, patience_s))
-    return [
-        Finding(subject, *(future.result() if future.done() else _silent(patience_s)))
-        for subject, future in asked.items()
-    ]
-
-
-def _guarded(probe: Probe) -> Said:
-    try:
-        return probe()
-    except Exception as error:  # noqa: BLE001  # a probe that fails is a line
-        return _failed(error)
-
-
-def _failed(error: BaseException) -> Said:
-    if isinstance(error, XprimError):
-        return "broken", error.message, error.hint
-    return "broken", f"could not be looked at: {type(error).__name__}: {error}"[:300], ""
-
-
-def _silent(patience_s: float) -> Said:
-    return (
-        "broken",
-        f"has not answered within {format_seconds(patience_s)}",
-        "Run it again; if it stays so, it hangs.",
-    )
+    """What each probe says, in order; see `xprim_nb.manager.probing.ask`."""
+    return [Finding(subject, *said) for subject, said in ask(probes, patience_s).items()]
 
 
 def _escaped(text: str) -> str:

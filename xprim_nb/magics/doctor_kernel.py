@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from xprim_nb import __version__
 from xprim_nb._bridge import Handle
 from xprim_nb.magics import views
-from xprim_nb.magics.probing import Probe, Said, Verdict
+from xprim_nb.manager.probing import Probe, Said, Verdict
 
 if TYPE_CHECKING:
     from xprim_nb.magics.extension import Extension

@@ -6,13 +6,12 @@ Source: spec 3 §Magics; spec 4 for devices.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psutil
 
@@ -20,12 +19,13 @@ from xprim_nb._files import clone_file, free_bytes, make_dirs
 from xprim_nb._text import format_bytes, format_count
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.upkeep.facts import inodes_of, is_locked
-from xprim_nb.magics.probing import Probe, Said
+from xprim_nb.manager.gpus import gpus
+from xprim_nb.manager.probing import Probe, Said
 
 if TYPE_CHECKING:
     from xprim_nb.toolkit import Toolkit
 
-__all__ = ["gpus", "probes"]
+__all__ = ["probes"]
 
 
 # A small model needs a gigabyte, and a system that has less left behaves badly.
@@ -54,41 +54,6 @@ def _processor() -> Said:
     if memory.available < _LITTLE_BYTES:
         return "look at this", told, "Close what you do not need before you load a model."
     return "ok", told, ""
-
-
-def gpus() -> Said:
-    """NVIDIA's, if their library's Python face is there."""
-    try:
-        nvml: Any = importlib.import_module("pynvml")
-    except ImportError:
-        return "ok", "no GPU found (NVIDIA's are looked for with `pip install nvidia-ml-py`)", ""
-    try:
-        nvml.nvmlInit()
-    except nvml.NVMLError as error:
-        return "ok", f"no GPU found ({error})", ""
-    try:
-        told = [_gpu(nvml, nvml.nvmlDeviceGetHandleByIndex(at)) for at in range(nvml.nvmlDeviceGetCount())]
-    finally:
-        nvml.nvmlShutdown()
-    return "ok", "; ".join(told) or "no GPU found", ""
-
-
-def _gpu(nvml: Any, device: Any) -> str:  # noqa: ANN401  # a library without types
-    name, memory = nvml.nvmlDeviceGetName(device), nvml.nvmlDeviceGetMemoryInfo(device)
-    name = name.decode() if isinstance(name, bytes) else name
-    told = f"{name}, {format_bytes(memory.free)} of {format_bytes(memory.total)} free"
-    try:
-        enabled = nvml.nvmlDeviceGetMigMode(device)[0] == 1
-    except nvml.NVMLError:  # this kind of device cannot be divided
-        return told
-    if not enabled:
-        return f"{told}, MIG off"
-    parts = 0
-    for at in range(nvml.nvmlDeviceGetMaxMigDeviceCount(device)):
-        with contextlib.suppress(nvml.NVMLError):  # no such part
-            nvml.nvmlDeviceGetMigDeviceHandleByIndex(device, at)
-            parts += 1
-    return f"{told}, MIG on: {format_count(parts, 'instance')}"
 
 
 def _disk(layout: Layout) -> Said:

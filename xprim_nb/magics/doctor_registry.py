@@ -17,7 +17,7 @@ from xprim_nb._bridge import Handle
 from xprim_nb._text import format_count
 from xprim_nb.config import Config, mask_url
 from xprim_nb.errors import XprimError
-from xprim_nb.magics.probing import Probe, Said
+from xprim_nb.manager.probing import Probe, Said
 from xprim_nb.registry.index import parse_index
 from xprim_nb.registry.opening import open_source
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Extension", "load", "unload"]
 
-_MAGIC = "xprim"
+_MAGIC, _CELL = "xprim", "generate"
 _log = logging.getLogger("xprim_nb")
 
 
@@ -78,6 +78,10 @@ class Extension:
         register: Callable[..., object] = shell.register_magic_function  # IPython's types miss its arguments
         register(self.run, magic_kind="line", magic_name=_MAGIC)
         self._take_back.append(lambda: shell.magics_manager.magics["line"].pop(_MAGIC, None))
+        cells = shell.magics_manager.magics["cell"]
+        theirs = cells.get(_CELL)
+        register(self.generate, magic_kind="cell", magic_name=_CELL)
+        self._take_back.append(lambda: cells.update({_CELL: theirs}) if theirs else cells.pop(_CELL, None))
         completer = Completer(lambda: self.kit)
         shell.Completer.custom_matchers.append(completer.match)
         self._take_back.append(lambda: shell.Completer.custom_matchers.remove(completer.match))
@@ -108,9 +112,11 @@ class Extension:
             %xprim repair | refresh | rollback REF       mend, renew, take back
             %xprim cleanup | free SIZE | pin | why PATH  room on the disk
             %xprim archive | restore | adopt | maintain
-            %xprim browse | pulls                        windows: every model, every pull
+            %xprim ps | load | evict | plan MODEL        what is awake, and who would leave
+            %xprim timeline | why MODEL --awake          what happened, and why
+            %xprim browse | pulls | gpu                  windows: every model, every pull, what is awake
             %xprim doctor                                what works here, what does not, what to do
-            %xprim config [KEY=VALUE …]                  registry_url, data_dir, offline, …
+            %xprim config [KEY=VALUE …]                  registry_url, data_dir, max_vram=8GB, …
             %xprim help [COMMAND]
 
         REF is group/model, and may carry the version: group/model@version. $name and {name} stand for the
@@ -125,6 +131,24 @@ class Extension:
             return None
         try:
             return importlib.import_module("xprim_nb.magics.commands").run(self, asked)
+        finally:
+            self._tell_news()
+
+    def generate(self, line: str, cell: str) -> Any:  # noqa: ANN401  # a Reply, whose module loads with the first
+        """Run a model on the rest of the cell, and show what it writes as it comes.
+
+            %%generate demo/tiny-llama v2 --max-tokens 60 --as reply
+            Once upon a time
+
+        Returns the Reply. `--help` shows the options; `$name` and `{name}` in the first line stand for the values of
+        variables, the cell itself is taken as it is. Interrupting ends the answer and keeps the model.
+        """
+        try:
+            asked = parsing.parse_cell(_CELL, parsing.split(line))
+        except parsing.HelpShownError:
+            return None
+        try:
+            return importlib.import_module("xprim_nb.magics.ai_generate").generate(self, asked, cell)
         finally:
             self._tell_news()
 

@@ -47,15 +47,17 @@ def handle_text(handle: Handle[Any]) -> str:
     """Work in one line, as it stands now."""
     state, progress = _state(handle), handle.snapshot()
     if not handle.done and progress is not None:
-        return bars.text(progress, handle.describe)
+        return bars.answering(progress) if bars.is_answer(progress) else bars.text(progress, handle.describe)
     return state
 
 
 def handle_html(handle: Handle[Any]) -> str:
     """Work as a bar with its line, as it stands now."""
     progress = handle.snapshot()
+    if bars.is_answer(progress) and not handle.done:
+        return bars.answering_html(progress)
     # An empty bar would contradict "already installed", and say nothing about a failure.
-    if progress is None or (handle.done and not progress.bytes_total):
+    if progress is None or (handle.done and not getattr(progress, "bytes_total", 0)):
         return f'<div class="xprim-pull">{escape(_state(handle))}</div>'
     line = _state(handle) if handle.done else bars.text(progress, handle.describe)
     return bars.html(progress, line, handle.describe)
@@ -67,13 +69,17 @@ def _state(handle: Handle[Any]) -> str:
     try:
         error = handle.exception()
     except CancelledError:
-        return f"{handle.describe}: {format_paused(handle.snapshot())}"
+        progress = handle.snapshot()
+        return f"{handle.describe}: {'stopped' if bars.is_answer(progress) else format_paused(progress)}"
     if error is not None:
         return f"{handle.describe}: failed: {error}"
     result = handle.result()
     # Of what has a receipt a pull alone has such a status.
     pulled = hasattr(result, "receipt") and getattr(result, "status", "") in _PULLED
-    return pulled_line(result) if pulled else f"{handle.describe}: done"
+    if pulled:
+        return pulled_line(result)
+    told = getattr(result, "stamp", "") or (str(result) if hasattr(result, "is_awake") else "done")
+    return f"{handle.describe}: {told}"
 
 
 def _listing_text(listing: RemoteListing) -> str:
@@ -121,8 +127,18 @@ SHOWN: Mapping[str, str] = {
     "xprim_nb.manager.steward": "MaintenancePlan MaintenanceReport",
     "xprim_nb.registry.index": "RemoteModel",
     "xprim_nb.registry.publisher": "Published",
+    "xprim_nb.scheduling.plan": "ResidencyPlan",
+    "xprim_nb.scheduling.values": "DeviceView EngineSnapshot ModelView QueueView Reply",
     "xprim_nb.toolkit": "Toolkit",
 }
+
+
+def _answer(how: str) -> Callable[[Any], str]:
+    def show(value: object) -> str:
+        shown: str = getattr(importlib.import_module("xprim_nb.magics.ai_faces"), f"reply_{how}")(value)
+        return shown
+
+    return show
 
 
 def _facts() -> Any:  # noqa: ANN401  # a module
@@ -142,20 +158,24 @@ def _facts_html(value: object) -> str:
 def add(shell: InteractiveShell) -> Callable[[], None]:
     """Give the values their faces in this shell; the result takes them back."""
     work, listing = ("xprim_nb._bridge", "Handle"), ("xprim_nb.registry.listing", "RemoteListing")
+    answer = ("xprim_nb.scheduling.values", "Reply")
     texts: dict[tuple[str, str], Callable[[Any], str]] = {work: handle_text, listing: _listing_text}
     pages: dict[tuple[str, str], Callable[[Any], str]] = {work: handle_html, listing: _listing_html}
     for module, names in SHOWN.items():
         for each in names.split():
             texts[module, each], pages[module, each] = _facts_text, _facts_html
+    texts[answer], pages[answer] = _answer("text"), _answer("html")
     assert shell.display_formatter is not None, "every shell has one"
     formatters = shell.display_formatter.formatters
-    plain, page = formatters["text/plain"], formatters["text/html"]
+    plain, page, marked = (formatters[each] for each in ("text/plain", "text/html", "text/markdown"))
+    marked.for_type_by_name(*answer, _answer("markdown"))
     for name, text in texts.items():
         plain.for_type_by_name(*name, _printer(text))
     for name, render in pages.items():
         page.for_type_by_name(*name, render)
 
     def take_back() -> None:
+        marked.pop(".".join(answer), None)
         for name in texts:
             plain.pop(".".join(name), None)
             page.pop(".".join(name), None)

@@ -10,7 +10,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from xprim_nb._text import format_bytes, format_count, format_seconds
-from xprim_nb.magics import cache_facts, upkeep_facts
+from xprim_nb.magics import ai_facts, cache_facts, upkeep_facts
 from xprim_nb.magics.sheets import Facts, Pairs, facts_html, facts_text
 
 if TYPE_CHECKING:
@@ -226,6 +226,7 @@ FACTS: Mapping[tuple[str, str], Callable[[Any], Facts]] = {
     ("xprim_nb.registry.index", "RemoteModel"): _remote_facts,
     ("xprim_nb.registry.publisher", "Published"): _published_facts,
     ("xprim_nb.toolkit", "Toolkit"): _toolkit_facts,
+    **ai_facts.FACTS,
     **cache_facts.FACTS,
     **upkeep_facts.FACTS,
 }

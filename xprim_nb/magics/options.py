@@ -9,14 +9,20 @@ import argparse
 from collections.abc import Callable, Mapping
 
 from xprim_nb.config import MAX_CONCURRENCY
+from xprim_nb.magics.ai_options import GENERATE, LOADING
 
-__all__ = ["MODEL", "OPTIONS"]
+__all__ = ["MODEL", "NAMING", "OPTIONS"]
 
 # Whether a command must, may or cannot be told a model.
 MODEL: Mapping[str, str] = {
     **dict.fromkeys("pull remove info path repair refresh rollback unpin restore".split(), "required"),
+    **dict.fromkeys("load evict plan generate".split(), "required"),
     **dict.fromkeys("update status health validate backups pin archive".split(), "optional"),
 }
+# Models that run may be a server's, or a directory of one's own.
+NAMING: Mapping[str, str] = dict.fromkeys(
+    "load evict plan generate".split(), "group/model, a directory, or backend:name"
+)
 
 _Add = Callable[[argparse.ArgumentParser], object]
 
@@ -111,8 +117,21 @@ OPTIONS: Mapping[str, tuple[_Add, ...]] = {
     ),
     "cleanup": (*_POLICY, _flag("--apply", "do it; without, the plan is returned"), _DRY_RUN),
     "free": (_words("size", "SIZE", None, "how much: 20GB"), *_POLICY, _DRY_RUN),
-    "pin": (lambda parser: parser.add_argument("--reason", metavar="TEXT", default="", help="why"),),
-    "why": (_words("path", "PATH", None, "a file or a directory"),),
+    "pin": (
+        lambda parser: parser.add_argument("--reason", metavar="TEXT", default="", help="why"),
+        _flag("--awake", "keep it loaded: it is never evicted for another model"),
+    ),
+    "unpin": (_flag("--awake", "let it be evicted again"),),
+    "why": (
+        _words("path", "PATH", "+", "a file, a directory, or a model that is awake"),
+        _flag("--awake", "it is a model: why does it wait, why was it evicted?"),
+    ),
+    "load": (
+        *LOADING,
+        _flag("--background", "return a handle at once"),
+    ),
+    "plan": LOADING,
+    "generate": GENERATE,
     "archive": (_DRY_RUN,),
     "restore": (_AT_ONCE, _DRY_RUN),
     "adopt": (

@@ -16,11 +16,13 @@ from typing import NoReturn
 from IPython.core.error import UsageError
 
 __all__ = [
+    "CELLS",
     "COMMANDS",
     "HelpShownError",
     "help_text",
     "options_of",
     "parse",
+    "parse_cell",
     "split",
     "suggestion",
     "takes_model",
@@ -42,19 +44,27 @@ COMMANDS = {
     "backups": "List the versions that were put aside whole.",
     "cleanup": "Plan what would go, or let it go with --apply.",
     "free": "Free so much: least recently used models go, and no more than that needs.",
-    "pin": "Keep a model from every clean-up, or list what is kept.",
+    "pin": "Keep a model from every clean-up, or list what is kept; --awake keeps it loaded.",
     "unpin": "Take a pin away.",
-    "why": "Which model a file belongs to, and why it is kept.",
+    "why": "Which model a file belongs to, and why it is kept; or why a model waits, or was evicted.",
     "archive": "Store a model compressed, or list what is.",
     "restore": "Put an archived model back, byte for byte.",
     "adopt": "Let files that other programs have here serve pulls and repairs.",
     "maintain": "Check, mend, clean up, and say what was done.",
+    "ps": "List every model that is awake, of all notebooks.",
+    "load": "Load a model, so that the first answer need not wait for it.",
+    "evict": "Unload a model as soon as it is idle.",
+    "plan": "Show what loading a model would do: who leaves, how much that frees.",
+    "gpu": "Open the panel of what is awake: devices, models, queue, timeline.",
+    "timeline": "What happened to models, and which cell caused it; has `.frame` and `.chart`.",
     "browse": "Open the browser: find, pull, update and remove models by hand.",
     "pulls": "Open the panel of every pull: pause, resume, retry, cancel.",
     "doctor": "Look at what pulls and panels stand on, and say what to do about it.",
-    "config": "Show the settings, or change them: registry_url=… data_dir=… offline=1.",
+    "config": "Show the settings, or change them: registry_url=… max_vram=8GB offline=1.",
     "help": "Show the commands, or one of them in detail.",
 }
+CELLS = {"generate": "Run a model on the rest of the cell, and show what it writes as it comes."}
+_NAMING = "group/model, group/model@version"
 
 
 class HelpShownError(Exception):
@@ -102,6 +112,16 @@ def parse(words: list[str]) -> argparse.Namespace:
     return _parser(command).parse_args(rest, argparse.Namespace(command=command))
 
 
+def parse_cell(command: str, words: list[str]) -> argparse.Namespace:
+    """What the first line of a cell asks for, `%%generate …` say.
+
+    Raises:
+        UsageError: It asks for nothing that exists.
+        HelpShownError: It asked for help.
+    """
+    return _parser(command).parse_args(words, argparse.Namespace(command=command))
+
+
 def takes_model(command: str) -> bool:
     """True when a command is, or may be, about one model."""
     return command in importlib.import_module("xprim_nb.magics.options").MODEL
@@ -115,8 +135,11 @@ def help_text(command: str | None = None) -> str:
     """
     if command is None:
         lines = [f"  %xprim {name:<10}{what}" for name, what in COMMANDS.items()]
-        return "\n".join(["%xprim COMMAND …", *lines, "`%xprim COMMAND --help` shows what a command takes."])
-    _check(command)
+        cells = [f"  %%{name:<13}{what}" for name, what in CELLS.items()]
+        said = "`%xprim COMMAND --help` shows what a command takes."
+        return "\n".join(["%xprim COMMAND …", *lines, *cells, said])
+    if command not in CELLS:
+        _check(command)
     return _parser(command).format_help()
 
 
@@ -147,12 +170,15 @@ def options_of(command: str) -> dict[str, str]:
 
 @cache
 def _parser(command: str) -> argparse.ArgumentParser:
-    parser = _Parser(prog=f"%xprim {command}", description=COMMANDS[command], allow_abbrev=False)
+    prog, what = (
+        (f"%%{command}", CELLS[command]) if command in CELLS else (f"%xprim {command}", COMMANDS[command])
+    )
+    parser = _Parser(prog=prog, description=what, allow_abbrev=False)
     # Loaded with the first line: `%load_ext` shall cost next to nothing.
     options = importlib.import_module("xprim_nb.magics.options")
     if command in options.MODEL:
         optional = "?" if options.MODEL[command] == "optional" else None
-        parser.add_argument("ref", metavar="REF", nargs=optional, help="group/model, group/model@version")
+        parser.add_argument("ref", metavar="REF", nargs=optional, help=options.NAMING.get(command, _NAMING))
         parser.add_argument("version", metavar="VERSION", nargs="?", help="the version, where REF has none")
     for add in options.OPTIONS.get(command, ()):
         add(parser)

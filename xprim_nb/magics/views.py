@@ -7,8 +7,10 @@ Source: DESIGN §Top level (`xprim_nb.views`); spec 3 §Magics ("`pull` shows th
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import logging
+import sys
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
@@ -62,11 +64,13 @@ class Views:
         events: Any = self._shell.events
         events.register("post_run_cell", self._cell_ended)
         own.for_type_by_name("xprim_nb.reports.health", "HealthReport", self._show_value)
+        own.for_type_by_name("xprim_nb.scheduling.values", "Reply", self._show_reply)
 
         def take_back() -> None:
             events.unregister("post_run_cell", self._cell_ended)
             own.pop("xprim_nb._bridge.Handle", None)
             own.pop("xprim_nb.reports.health.HealthReport", None)
+            own.pop("xprim_nb.scheduling.values.Reply", None)
             self.close()
 
         return take_back
@@ -120,6 +124,14 @@ class Views:
     def _show_value(self, value: object) -> None:
         if not self._was_told(value):
             raise NotImplementedError  # house: the formatter's word for "not mine": HTML and text are asked next
+
+    def _show_reply(self, reply: object) -> None:
+        self._show_value(reply)
+        if (
+            getattr(self._shell, "kernel", None) is None
+        ):  # a terminal has its text, and no place yet for the rest
+            faces: Any = importlib.import_module("xprim_nb.magics.ai_faces")
+            sys.stdout.write(f"[{faces.stamp_line(reply)}]\n")
 
     def _show_handle(self, handle: Handle[Any]) -> None:
         if self._was_told(handle):

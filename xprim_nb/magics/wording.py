@@ -20,6 +20,10 @@ _IN_NOTEBOOKS = (
     (rf"`xprim (?:models )?({_MODELS}|config)\b", r"`%xprim \1"),
     (rf"`xprim cache ({_CACHE})(?=[ `])", r"`%xprim \1"),
     (r"`xprim maintain\b", "`%xprim maintain"),
+    (r"`xprim ai run\b", "`%%generate"),
+    (r"`xprim ai (pin|unpin) ([^`]+)`", r"`%xprim \1 \2 --awake`"),
+    (r"`xprim ai (ps|load|evict|plan|timeline|why|doctor)\b", r"`%xprim \1"),
+    (r"`xprim ai models", "`%xprim models --remote"),
 )
 
 
@@ -28,6 +32,8 @@ def in_notebook(text: str) -> str:
 
     >>> in_notebook("Run `xprim cache repair demo/tiny v1`.")
     'Run `%xprim repair demo/tiny v1`.'
+    >>> in_notebook("Load it first: `xprim ai load`.")
+    'Load it first: `%xprim load`.'
     """
     for pattern, replacement in _IN_NOTEBOOKS:
         text = re.sub(pattern, replacement, text)

@@ -15,7 +15,20 @@ from typing import Any, Final, NamedTuple
 
 from xprim_nb._text import format_bytes, format_count
 
-__all__ = ["STATUS_COLOURS", "Bar", "BarChart", "bars_of"]
+__all__ = [
+    "CONFIG",
+    "GAP",
+    "INK",
+    "LABEL",
+    "MIME",
+    "ROW",
+    "STATUS_COLOURS",
+    "WIDTH",
+    "Bar",
+    "BarChart",
+    "bars_of",
+    "short",
+]
 
 # Okabe and Ito's palette: told apart by people with any colour vision; each is also named in words.
 STATUS_COLOURS: Final = {
@@ -26,10 +39,16 @@ STATUS_COLOURS: Final = {
 }
 _PLAIN = "#0072b2"
 # A front end may draw on either ground, and does not say which: 4.3 : 1 on white, 4.4 : 1 on JupyterLab's dark page.
-_INK = "#7a7a7a"
-_MIME = "application/vnd.vegalite.v5+json"
-_ROW, _LABEL, _WIDTH, _GAP = 22, 220, 640, 4
+INK = "#7a7a7a"
+MIME = "application/vnd.vegalite.v5+json"
+ROW, LABEL, WIDTH, GAP = 22, 220, 640, 4
 _LONGEST_LABEL = 34
+CONFIG: Final = {
+    "axis": {"labelColor": INK, "titleColor": INK, "gridOpacity": 0.25},
+    "legend": {"labelColor": INK},
+    "title": {"color": INK},
+    "view": {"stroke": None},
+}
 
 
 class Bar(NamedTuple):
@@ -58,8 +77,8 @@ class BarChart:
         return {
             "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
             "title": {"text": self.title, "anchor": "start"},
-            "width": _WIDTH - _LABEL,
-            "height": {"step": _ROW},
+            "width": WIDTH - LABEL,
+            "height": {"step": ROW},
             "background": "transparent",
             "data": {
                 "values": [{"name": b.name, "bytes": b.size_bytes, "group": b.group} for b in self.bars]
@@ -76,33 +95,28 @@ class BarChart:
                     "legend": {"orient": "bottom"} if any(groups) else None,
                 },
             },
-            "config": {
-                "axis": {"labelColor": _INK, "titleColor": _INK, "gridOpacity": 0.25},
-                "legend": {"labelColor": _INK},
-                "title": {"color": _INK},
-                "view": {"stroke": None},
-            },
+            "config": CONFIG,
         }
 
     def svg(self) -> str:
         """The chart as an SVG; text takes the page's colour."""
         most = max((bar.size_bytes for bar in self.bars), default=0) or 1
-        height = _ROW * (len(self.bars) + 1) + _GAP
+        height = ROW * (len(self.bars) + 1) + GAP
         opening = (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" '
             f'height="{height}" role="img" aria-label="{escape(self.text())}" font-family="sans-serif" '
             f'font-size="12" fill="currentColor">'
         )
-        parts = [opening, f'<text x="0" y="{_ROW - 7}" font-weight="bold">{escape(self.title)}</text>']
+        parts = [opening, f'<text x="0" y="{ROW - 7}" font-weight="bold">{escape(self.title)}</text>']
         for number, bar in enumerate(self.bars, 1):
-            top, room = number * _ROW, _WIDTH - _LABEL - 150
+            top, room = number * ROW, WIDTH - LABEL - 150
             length = max(1.0, room * bar.size_bytes / most) if bar.size_bytes else 0.0
             told = format_bytes(bar.size_bytes) + (f", {bar.group}" if bar.group else "")
-            size = f'y="{top + _GAP // 2}" width="{length:.1f}" height="{_ROW - _GAP}"'
+            size = f'y="{top + GAP // 2}" width="{length:.1f}" height="{ROW - GAP}"'
             parts += [
-                f'<text x="{_LABEL - 8}" y="{top + 15}" text-anchor="end">{escape(_short(bar.name))}</text>',
-                f'<rect x="{_LABEL}" {size} fill="{_colour(bar.group)}"/>',
-                f'<text x="{_LABEL + length + 6:.1f}" y="{top + 15}">{escape(told)}</text>',
+                f'<text x="{LABEL - 8}" y="{top + 15}" text-anchor="end">{escape(short(bar.name))}</text>',
+                f'<rect x="{LABEL}" {size} fill="{_colour(bar.group)}"/>',
+                f'<text x="{LABEL + length + 6:.1f}" y="{top + 15}">{escape(told)}</text>',
             ]
         return "".join([*parts, "</svg>"])
 
@@ -119,7 +133,7 @@ class BarChart:
         )
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
-        return {_MIME: self.vega_lite(), "image/svg+xml": self.svg(), "text/plain": self.text()}
+        return {MIME: self.vega_lite(), "image/svg+xml": self.svg(), "text/plain": self.text()}
 
 
 def bars_of(rows: Sequence[tuple[str, int, str]], *, most: int = 20) -> tuple[Bar, ...]:
@@ -136,5 +150,6 @@ def _colour(group: str) -> str:
     return STATUS_COLOURS.get(group, _PLAIN)
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
+    """A name as far as there is room for a label."""
     return name if len(name) <= _LONGEST_LABEL else name[: _LONGEST_LABEL - 1] + "…"
