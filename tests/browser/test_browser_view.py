@@ -210,8 +210,8 @@ def test_a_pull_that_the_disk_cannot_hold_is_refused(
 ) -> None:
     """The sum stands in the row, and in the sentence that refuses the pull; nothing is fetched."""
     short = """
-import xprim_nb.cache.pull, xprim_widgets.browser
-xprim_nb.cache.pull.free_bytes = xprim_widgets.browser.free_bytes = lambda path: 1 << 16
+import xprim_nb.cache.pull, xprim_widgets._browser_free
+xprim_nb.cache.pull.free_bytes = xprim_widgets._browser_free.free_bytes = lambda path: 1 << 16
 """
     _, view = _open(lab, page, served.url, tmp_path / "models", first=short)
     assert "short" in _row(view, "other/base q4_k_m").inner_text()

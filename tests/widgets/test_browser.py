@@ -11,7 +11,10 @@ import pytest
 
 from xprim_nb._bridge import home_loop
 from xprim_nb.config import Config
+from xprim_nb.config.capabilities import AICapabilities
+from xprim_nb.events import ResidencyChanged
 from xprim_nb.refs import ModelRef
+from xprim_nb.scheduling.devices import SimulatedDevice
 from xprim_nb.testing.faults import Status
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 from xprim_nb.testing.registries import MadeRegistry, make_registry, random_bytes
@@ -265,3 +268,37 @@ def test_the_module_is_complete_in_itself() -> None:
     assert str(ModelBrowser._esm).count("function makeRow(") == 1
     assert str(ModelBrowser._esm).count("function formatBytes(") == 1
     assert browser.ModelBrowser.asset == "browser"
+
+
+def test_what_fits_a_gpu_is_known_with_the_engine(served: FaultyRegistry, tmp_path: Path) -> None:
+    """It is not opened for the question; when somebody has, the largest accelerator's budget is told."""
+    config = Config(
+        registry_url=served.url,
+        data_dir=tmp_path / "models",
+        ai=AICapabilities(ledger_dir=tmp_path / "ledger"),
+    )
+    small, large = (SimulatedDevice(f"sim:{many}", total_bytes=many << 30) for many in (4, 8))
+    with connect(config, devices=[small, large]) as kit:
+        view = ModelBrowser(kit)
+        view.draw()
+        assert "gpu" not in view.free
+        assert kit.engine is None
+        kit.ai.snapshot()
+        kit.events.publish(ResidencyChanged("numpy:demo/tiny v1", "loading"))
+        until(view, lambda: view.free.get("gpu") == 8 << 30)
+        view.close()
+
+
+def test_no_accelerator_fits_nothing(served: FaultyRegistry, tmp_path: Path) -> None:
+    """The machine's own memory is no GPU."""
+    config = Config(
+        registry_url=served.url,
+        data_dir=tmp_path / "models",
+        ai=AICapabilities(ledger_dir=tmp_path / "ledger"),
+    )
+    with connect(config, devices=[]) as kit:
+        kit.ai.snapshot()
+        view = ModelBrowser(kit)
+        view.draw()
+        assert "gpu" not in view.free
+        view.close()

@@ -177,6 +177,7 @@ def test_hostile_text_is_told_not_obeyed() -> None:
     assert told_lines(["  a ", "", "b"]) == ["a", "b"]
 
 
+@pytest.mark.alone
 def test_ten_thousand_rows_are_made_quickly_and_sent_once() -> None:
     """A change in one of them sends that one; another list, or a change in many, sends all."""
     rows = [_row(Facts(f"group/model-{at} v1")) for at in range(9_000)]

@@ -92,7 +92,7 @@ def kernel(registry: MadeRegistry, tmp_path: Path) -> Iterator[Kernel]:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("name", ["browser", "health", "pulls"])
+@pytest.mark.parametrize("name", ["browser", "health", "pulls", "residency"])
 def test_windows_leave_nothing_behind(kernel: Kernel, name: str) -> None:
     """Subscribers, listeners, comms, views, threads and formatters are as many after two hundred as after ten."""
     kernel.run("pulled = %xprim pull demo/small v1 --wait")
@@ -135,6 +135,21 @@ def test_fast_pull_does_not_flood_the_front_end(kernel: Kernel, registry: MadeRe
     for panel in (every, own):
         assert len(panel.updates) > 5
         assert max(_in_one_second(panel.updates)) <= _MOST_A_SECOND
+
+
+def test_lively_engine_does_not_flood_the_front_end(kernel: Kernel) -> None:
+    """However often models change, the residency panel sends no more than ten messages a second."""
+    kernel.run("from xprim_nb.events import ResidencyChanged\nimport time\n" + _COUNT)
+    panel = kernel.panel(kernel.run("%xprim gpu"))
+    kernel.run(
+        "stop, count = time.monotonic() + 2, 0\nwhile time.monotonic() < stop:\n    count += 1\n"
+        "    extension.kit.events.publish(ResidencyChanged(f'm:{count}', 'broken', '', 'again'))\n"
+        "    time.sleep(0.001)\n"
+    )
+    kernel.run("extension.kit.events.publish(ResidencyChanged('m:a', 'broken', '', 'the last'))")
+    kernel.until(lambda: "the last" in panel.state["said"])
+    assert len(panel.updates) > 5
+    assert max(_in_one_second(panel.updates)) <= _MOST_A_SECOND
 
 
 def _in_one_second(moments: list[float]) -> list[int]:

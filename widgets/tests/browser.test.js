@@ -52,7 +52,27 @@ test("chips of where a model is widen each other, chips of what fits narrow", ()
   assert.deepEqual(find("", "memory"), [1]);
   assert.deepEqual(find("", "disk", "remote"), [0, 2]);
   assert.deepEqual(filter(table(), [0, 1, 2, 3], "tiny", new Set(["update"])).counts,
-    { installed: 1, remote: 2, update: 0, disk: 3, memory: 1 });
+    { installed: 1, remote: 2, update: 0, disk: 3, memory: 1, gpu: 0 });
+});
+
+test("what fits a GPU is asked only where there is one", async () => {
+  const { model, root, close } = await show(browser, TRAITS);
+  await settled();
+  const chip = () => [...root.querySelectorAll(".xprim-chip")].find((each) => each.textContent.startsWith("fits this GPU"));
+  assert.equal(chip().hidden, true);
+  model.set("free", { ...TRAITS.free, gpu: 2 << 20 });
+  await new Promise((done) => setTimeout(done, 60)); // it draws with the next frame
+  assert.equal(chip().hidden, false);
+  assert.equal(chip().textContent, "fits this GPU 1");
+  chip().click();
+  assert.equal(chip().getAttribute("aria-pressed"), "true");
+  assert.equal(root.querySelectorAll("tbody").length, 1);
+  model.set("free", TRAITS.free);
+  await new Promise((done) => setTimeout(done, 60));
+  assert.equal(chip().hidden, true);
+  assert.equal(chip().getAttribute("aria-pressed"), "false");
+  assert.equal(root.querySelectorAll("tbody").length, 4);
+  close();
 });
 
 test("versions sort by their numbers, and what is not known stands last either way", () => {

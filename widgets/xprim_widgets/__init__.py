@@ -13,10 +13,16 @@ if TYPE_CHECKING:
     from xprim_widgets.browser import ModelBrowser
     from xprim_widgets.health import HealthView
     from xprim_widgets.pulls import PullPanel
+    from xprim_widgets.residency import ResidencyPanel
 
-__all__ = ["HealthView", "ModelBrowser", "PullPanel"]
+__all__ = ["HealthView", "ModelBrowser", "PullPanel", "ResidencyPanel"]
 
-_HOMES = {"HealthView": "health", "ModelBrowser": "browser", "PullPanel": "pulls"}
+_HOMES = {
+    "HealthView": "health",
+    "ModelBrowser": "browser",
+    "PullPanel": "pulls",
+    "ResidencyPanel": "residency",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -17,7 +17,7 @@ from typing import Any
 from xprim_nb._bridge import Handle
 from xprim_nb._memory import uncollected
 from xprim_nb.cache.values import InstalledModel, PullPlan
-from xprim_nb.events import Event, ModelInstalled, ModelRefreshed, ModelRemoved, RolledBack
+from xprim_nb.events import Event, ModelInstalled, ModelRefreshed, ModelRemoved, ResidencyChanged, RolledBack
 from xprim_nb.registry.listing import RemoteListing
 from xprim_nb.toolkit import Toolkit
 from xprim_widgets._browser_rows import Catalogue, ModelRow, rows_of
@@ -177,6 +177,8 @@ class ModelBook:
         if isinstance(event, _CHANGES):
             self.plans.forget()  # what is here serves other pulls
             self._list_installed()
+        elif isinstance(event, ResidencyChanged):
+            self._changed()  # the engine is open: it knows which models fit an accelerator
 
 
 class Plans:

@@ -46,24 +46,28 @@ class Pulse:
         with contextlib.suppress(RuntimeError):  # the loop has ended: so has everything that could change
             home_loop().loop().call_soon_threadsafe(self._arm)
 
-    def keep(self, on: bool) -> None:
-        """Whether to draw now and then although nobody pokes."""
+    def keep(self, on: bool, beat_s: float | None = None) -> None:
+        """Whether to draw now and then although nobody pokes, and how often from now on."""
         self._keeps = on
+        if beat_s is not None:
+            self._beat_s = beat_s
 
     def close(self) -> None:
         """Draw no more."""
         with self._lock:
             self._closed = True
-        timer, self._timer = self._timer, None
+            timer, self._timer = self._timer, None
         if timer is not None:
             with contextlib.suppress(RuntimeError):
                 home_loop().loop().call_soon_threadsafe(timer.cancel)
 
     def _arm(self) -> None:
         wait = max(0.0, self._last + _INTERVAL_S - time.monotonic())
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(wait, self._fire)
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+            if not self._closed:
+                self._timer = asyncio.get_running_loop().call_later(wait, self._fire)
 
     def _fire(self) -> None:
         # In a thread: the loop has pulls to look after, and ten thousand rows take their time.
@@ -81,5 +85,6 @@ class Pulse:
             _log.exception("a view could not be drawn")
 
     def _after(self, drawn: asyncio.Future[None]) -> None:
-        if self._keeps and not self._waiting and not self._closed:
-            self._timer = asyncio.get_running_loop().call_later(self._beat_s, self.poke)
+        with self._lock:  # one that is closed meanwhile leaves no timer behind
+            if self._keeps and not self._waiting and not self._closed:
+                self._timer = asyncio.get_running_loop().call_later(self._beat_s, self.poke)

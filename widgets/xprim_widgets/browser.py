@@ -5,13 +5,10 @@ Source: spec 3 §Views (ModelBrowser).
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import traitlets
 
-from xprim_nb._files import free_bytes
 from xprim_nb.cache.planning import check_space
 from xprim_nb.cache.values import PullPlan, Removed
 from xprim_nb.errors import XprimError
@@ -20,6 +17,7 @@ from xprim_nb.toolkit import Toolkit
 from xprim_widgets._base import View, told
 from xprim_widgets._browser_book import ModelBook
 from xprim_widgets._browser_card import read_card, weigh
+from xprim_widgets._browser_free import free_of
 from xprim_widgets._browser_rows import ModelRow, frame_of
 from xprim_widgets._browser_twin import registry_line, twin_html, twin_text
 from xprim_widgets._browser_work import fetches_of, works_of
@@ -37,8 +35,6 @@ _FIRST_LIST_S = 2.0
 _WHOLE_LIST_S = 30.0
 # No screen shows more rows at once.
 _MOST_LOOKED_AT = 60
-# What is free changes with every breath; a new figure is told when it matters.
-_DISK_STEP, _MEMORY_STEP = 1 << 20, 64 << 20
 
 
 class ModelBrowser(View):
@@ -67,7 +63,9 @@ class ModelBrowser(View):
     pulls: traitlets.List[Any] = traitlets.List(
         help="For rows being worked on: {ref, state, percent, line, hint}; see `PullRow`."
     ).tag(sync=True)
-    free = traitlets.Dict(help="Bytes free: {disk, memory}, rounded down.").tag(sync=True)
+    free = traitlets.Dict(
+        help="Bytes free: {disk, memory}, rounded down; `gpu`: what models may take of the largest accelerator."
+    ).tag(sync=True)
     registry = traitlets.Dict(
         help="How good the list is: {asking, listed, confirmed_at (unix seconds), why_stale, offline}."
     ).tag(sync=True)
@@ -105,7 +103,7 @@ class ModelBrowser(View):
     def to_frame(self) -> pd.DataFrame:
         """Every row, whatever is filtered; see `_browser_rows.frame_of` for the columns."""
         self._book.ready(_WHOLE_LIST_S)
-        free = _free(self._kit.config.base_dir)
+        free = free_of(self._kit)
         rows = self._book.catalogue().rows
         return frame_of(rows, self._book.plans.to_fetch(), free["disk"], free["memory"])
 
@@ -125,7 +123,7 @@ class ModelBrowser(View):
                 "marks": catalogue.marks,
                 "fetches": fetches_of(catalogue, self._looked_at, self._book.plans.known),
                 "pulls": pulls,
-                "free": _free(self._kit.config.base_dir),
+                "free": free_of(self._kit),
                 "registry": {
                     **(found := self._book.registry()),
                     "why_stale": told(found["why_stale"])[:500],
@@ -288,8 +286,3 @@ class ModelBrowser(View):
         kept = f" Files that were changed here were put aside: {removed.kept}" if removed.kept else ""
         with self._guard:
             self._said = told(f"{removed.ref} is removed.{kept}")
-
-
-def _free(base: Path) -> dict[str, int]:
-    disk, memory = free_bytes(base), psutil.virtual_memory().available
-    return {"disk": disk // _DISK_STEP * _DISK_STEP, "memory": memory // _MEMORY_STEP * _MEMORY_STEP}

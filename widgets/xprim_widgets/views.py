@@ -4,6 +4,7 @@
     pulls(kit)            every pull
     pull(kit, handle)     one pull
     health(kit, refs)     how what is installed is; all of it, or some
+    residency(kit)        what is awake, what it takes, who waits
 
 Source: DESIGN §Top level.
 """
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from xprim_widgets.browser import ModelBrowser
 from xprim_widgets.health import HealthView
 from xprim_widgets.pulls import PullPanel
+from xprim_widgets.residency import ResidencyPanel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from xprim_nb.refs import ModelRef
     from xprim_nb.toolkit import Toolkit
 
-__all__ = ["browser", "health", "pull", "pulls"]
+__all__ = ["browser", "health", "pull", "pulls", "residency"]
 
 
 def browser(kit: Toolkit) -> ModelBrowser:
@@ -44,3 +46,8 @@ def pull(kit: Toolkit, handle: Handle[Any]) -> PullPanel:
 def health(kit: Toolkit, refs: Iterable[ModelRef | str] | None = None) -> HealthView:
     """How what is installed is."""
     return HealthView(kit, refs)
+
+
+def residency(kit: Toolkit) -> ResidencyPanel:
+    """What is awake on this machine, what it takes, who waits."""
+    return ResidencyPanel(kit)

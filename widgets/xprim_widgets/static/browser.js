@@ -96,9 +96,10 @@ function render({ model, el: root }) {
 
   /** Filter anew, and begin at the first page unless `stay`. */
   const find = (stay = false) => {
+    if (!table.free.gpu) facets.delete("gpu"); // its chip is not shown then
     const result = filter(table, order, search.value, facets);
     found = result.found;
-    chips.update(result.counts);
+    chips.update(result.counts, table.free.gpu > 0);
     if (!stay) {
       page = 0;
       frame.scrollTop = 0;

@@ -10,7 +10,7 @@ export const COLUMNS = [
 
 /**
  * The chips, as [key, label, what it means]. Of the first kind any may hold, of the second all must.
- * What fits on a GPU belongs to the second kind, and comes with the engine that knows the devices.
+ * The last one is shown while the engine is open and has an accelerator: only then somebody knows.
  */
 export const FACETS = [
   ["installed", "installed", "is on this machine"],
@@ -18,6 +18,7 @@ export const FACETS = [
   ["update", "update", "the registry has a newer one"],
   ["disk", "fits this disk", "the disk has room for it"],
   ["memory", "fits in memory", "it is smaller than the memory that is free"],
+  ["gpu", "fits this GPU", "it is smaller than what models may take of the largest accelerator"],
 ];
 /** A bit for each facet, so that a keystroke asks ten thousand rows for all of them at once. */
 const BITS = new Map(FACETS.map(([key], at) => [key, 1 << at]));
@@ -45,7 +46,7 @@ export function readCatalogue(columns) {
     marks: new Uint8Array(refs.length),
     facets: new Uint8Array(refs.length),
     fetches: new Map(),
-    free: { disk: Infinity, memory: Infinity },
+    free: { disk: Infinity, memory: Infinity, gpu: 0 },
   };
 }
 
@@ -55,14 +56,15 @@ export function readMarks(table, marks = {}, fetches = [], free = {}) {
   for (const at of marks.installed ?? []) table.marks[at] = 1;
   for (const at of marks.update ?? []) table.marks[at] = 2;
   table.fetches = new Map(fetches.map(([at, bytes, needed]) => [at, { bytes, needed }]));
-  table.free = { disk: free.disk ?? Infinity, memory: free.memory ?? Infinity };
+  table.free = { disk: free.disk ?? Infinity, memory: free.memory ?? Infinity, gpu: free.gpu ?? 0 };
   for (let at = 0; at < table.length; at += 1) {
     const mark = table.marks[at];
     const needed = neededOf(table, at);
     const size = table.sizes[at];
     table.facets[at] =
       (mark > 0 ? 1 : 2) | (mark === 2 ? 4 : 0)
-      | (needed >= 0 && needed <= table.free.disk ? 8 : 0) | (size >= 0 && size <= table.free.memory ? 16 : 0);
+      | (needed >= 0 && needed <= table.free.disk ? 8 : 0) | (size >= 0 && size <= table.free.memory ? 16 : 0)
+      | (size >= 0 && size <= table.free.gpu ? 32 : 0);
   }
 }
 

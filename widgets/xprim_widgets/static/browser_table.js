@@ -22,9 +22,13 @@ export function makeChips(facets, changed) {
   });
   return {
     box: el("div", { class: "xprim-chips", role: "group", "aria-label": "Show only" }, ...chips.map(({ chip }) => chip)),
-    /** @param {Record<string, number>} counts */
-    update: (counts) => {
-      for (const { key, count } of chips) count.textContent = counts[key].toLocaleString("en");
+    /** @param {Record<string, number>} counts @param {boolean} hasGpu whether there is an accelerator that is known */
+    update: (counts, hasGpu) => {
+      for (const { key, chip, count } of chips) {
+        count.textContent = counts[key].toLocaleString("en");
+        chip.hidden = key === "gpu" && !hasGpu;
+        chip.setAttribute("aria-pressed", String(facets.has(key)));
+      }
     },
   };
 }
