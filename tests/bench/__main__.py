@@ -1,4 +1,5 @@
-"""The door of the benchmarks: `python -m tests.bench pull …`, `… list …`, `… status …`, `… verify …`, `… update …`."""
+"""The door of the benchmarks: `python -m tests.bench pull …`, `… list …`, `… status …`, `… verify …`,
+`… update …`, `… engine`."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from . import report
 from .cases import BUILDERS, PLAIN, TLS, default_hf_python
+from .engine import run_engine
 from .health import HealthResult, run_status, run_verify
 from .listing import run_list
 from .pull import PullOptions, default_root, run_pull, say
@@ -52,7 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     update.add_argument("--size-gib", type=float, default=2.0, help="size of the model (default %(default)s)")
     update.add_argument("--rounds", type=int, default=3, help="runs of each case (default %(default)s)")
     update.add_argument("--server", choices=("auto", "nginx", "python"), default="auto")
-    for verb in (pull, lists, status, verify, update):
+    engine = verbs.add_parser("engine", help="time dispatch, first token, idling and paging of models")
+    for verb in (pull, lists, status, verify, update, engine):
         verb.add_argument(
             "--root", type=Path, help="a directory on a real disk, kept (default: in the temp dir)"
         )
@@ -128,12 +131,25 @@ def _update(arguments: argparse.Namespace, root: Path) -> int:
     return 0
 
 
+def _engine(arguments: argparse.Namespace, root: Path) -> int:
+    result = run_engine(root.resolve())
+    print(json.dumps(result.document(), indent=1) if arguments.json else result.text())
+    return 0
+
+
 def main() -> int:
     """Run the benchmark that the command line names and return its exit status."""
     arguments = _parser().parse_args()
     root = arguments.root or default_root()
     root.mkdir(parents=True, exist_ok=True)
-    runs = {"pull": _pull, "list": _list, "status": _health, "verify": _health, "update": _update}
+    runs = {
+        "pull": _pull,
+        "list": _list,
+        "status": _health,
+        "verify": _health,
+        "update": _update,
+        "engine": _engine,
+    }
     return runs[arguments.verb](arguments, root)
 
 
