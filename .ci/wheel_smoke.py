@@ -1,13 +1,15 @@
-"""Does the installed wheel work on its own? Pulls every demo model and checks it against its manifest."""
+"""Does the installed wheel work on its own? Pulls every demo model, checks it, and lets one speak, with no torch."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import importlib.util
+import os
 import tempfile
 from pathlib import Path
 
-from xprim_nb import Config, Manager
+from xprim_nb import Config, Manager, connect
 
 
 async def pull_everything(data_dir: Path) -> int:
@@ -27,10 +29,23 @@ async def pull_everything(data_dir: Path) -> int:
     return len(remote)
 
 
+def speak(data_dir: Path) -> str:
+    """What a model says that is installed on first use; the same seed says the same."""
+    assert importlib.util.find_spec("torch") is None, "this environment shall have no torch"
+    options = {"max_tokens": 40, "temperature": 0.8, "seed": 7}
+    with connect(Config(data_dir=data_dir)) as kit:
+        first = kit.generate("demo/tiny-llama v2", "Once upon a time", **options).result()
+        again = kit.generate("demo/tiny-llama v2", "Once upon a time", **options).result()
+    assert first.text == again.text, (first.text, again.text)
+    assert first.worker_pid not in (None, os.getpid())
+    return first.text
+
+
 def main() -> None:
-    """Pull, check, and say how many."""
+    """Pull, check, speak, and say how many."""
     with tempfile.TemporaryDirectory() as folder:
-        count = asyncio.run(pull_everything(Path(folder)))
+        print(f"a model on first use: {speak(Path(folder) / 'first')!r}")
+        count = asyncio.run(pull_everything(Path(folder) / "all"))
     assert count > 0, "the embedded registry is empty"
     print(f"{count} demo models installed and verified")
 
