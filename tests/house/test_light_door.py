@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable
 from time import perf_counter
 
+import pytest
+
 # What a cell must not pay for before it asks: each of these takes milliseconds, some of them hundreds.
 _HEAVY = frozenset(
     {
@@ -87,6 +89,7 @@ def test_import_takes_under_30_ms(run_python: Callable[[str], str]) -> None:
     assert slower_s < _IMPORT_BUDGET_S
 
 
+@pytest.mark.alone
 def test_load_ext_is_light_and_under_50_ms(run_python: Callable[[str], str]) -> None:
     """`%load_ext xprim_nb` registers the magic in under 50 ms and loads nothing heavy the shell lacked."""
     runs = [json.loads(run_python(_LOAD_IN_A_SHELL))]
