@@ -137,7 +137,7 @@ def test_a_model_is_loaded_answers_is_evicted_and_crashes_in_every_theme(
 
         opened.run("ask(ONE, max_tokens=4).result(); kit.ai.plan(TWO, footprint_bytes=5 * GB).result()")
         opened.row("demo/tiny-llama v2", "1 served")
-        assert "5.0 GB measured on sim:8gb" in opened.row("demo/tiny-llama v2", "loaded").inner_text()
+        assert "5.0 GB given on sim:8gb" in opened.row("demo/tiny-llama v2", "loaded").inner_text()
         bar = view.get_by_role("meter", name="Memory of sim:8gb")
         assert bar.get_attribute("aria-valuenow") == "75"
         assert "other programs: 1.0 GB" in (bar.get_attribute("aria-valuetext") or "")
@@ -205,6 +205,40 @@ def test_busy_models_say_why_not_and_the_queue_who_waits(lab: Lab, tmp_path: Pat
         (tmp_path / "go").touch()
         opened.row(opened.copy, "1 served")
         opened.close()
+
+
+def test_it_acts_while_a_cell_blocks_is_there_after_a_reload_and_says_when_it_is_old(
+    lab: Lab, tmp_path: Path, artefacts: Path
+) -> None:
+    """A model that nobody has used is named by keyboard, planned and loaded while a cell sleeps; the page comes back."""
+    with chromium(width=520, height=1300) as page:
+        opened = Opened(lab, page, tmp_path, "blocked.ipynb")
+        view = opened.view
+        opened.start("import time\nwhile not Path(root / 'go').exists(): time.sleep(0.05)")
+        field = view.get_by_label("Model to load")
+        field.focus()
+        page.keyboard.type("demo/tiny-llama v2")
+        page.keyboard.press("Enter")
+        now = opened.button("Load demo/tiny-llama v2 now")
+        now.wait_for()
+        opened.look(artefacts / "residency_named_narrow.png")
+        now.focus()
+        page.keyboard.press("Enter")
+        opened.row("demo/tiny-llama v2", "loaded for the residency panel")
+        view.locator(".xprim-news").get_by_text("demo/tiny-llama v2 is loaded").wait_for()
+        assert view.evaluate("view => view.scrollWidth <= view.clientWidth")
+        assert page.evaluate("() => jupyterapp.shell.currentWidget.content.widgets.length") == 2
+        opened.button("Pin demo/tiny-llama v2").click()
+        opened.button("Unpin demo/tiny-llama v2").wait_for()
+        (tmp_path / "go").touch()
+        opened.notebook.save()
+        opened.notebook.reload()
+        assert not view.locator(".xprim-stale").is_visible()
+        opened.button("Unpin demo/tiny-llama v2").click()
+        opened.button("Pin demo/tiny-llama v2").wait_for()
+        opened.close()
+        view.locator(".xprim-stale").get_by_text("This is the picture of").wait_for()
+        opened.look(artefacts / "residency_stale.png")
 
 
 def test_a_saved_notebook_shows_the_static_form(lab: Lab, tmp_path: Path) -> None:

@@ -240,6 +240,23 @@ def test_a_model_that_nobody_has_used_is_named_and_planned(kit: FakeKit, panel: 
     until(panel, lambda: panel.error.get("text") == "Name a model to load.")
 
 
+def test_each_change_is_told_once_and_without_its_name_twice(kit: FakeKit, panel: ResidencyPanel) -> None:
+    """A crash is not told again as a change of state, however long after; a reason does not repeat the model."""
+    kit.events.publish(ResidencyChanged(A, "leaving"))
+    kit.events.publish(ResidencyChanged(A, "absent", "", "demo/a v1 was idle and leaves"))
+    until(panel, lambda: panel.said == "demo/a v1 was evicted: it was idle and leaves.")
+    kit.events.publish(WorkerFailed(B, "It was killed.", CRASH))
+    until(panel, lambda: panel.said == "demo/b v1: It was killed.")
+    kit.events.publish(ResidencyChanged(B, "absent", "", "It was killed."))
+    kit.events.publish(ResidencyChanged(B, "loading", "sim:8gb", "demo/b v1 (2.0 GB) fits"))
+    until(panel, lambda: panel.said == "demo/b v1 is loading: it (2.0 GB) fits.")
+    assert [each["text"] for each in panel.news] == [
+        "demo/b v1 is loading: it (2.0 GB) fits.",
+        "demo/b v1: It was killed.",
+        "demo/a v1 was evicted: it was idle and leaves.",
+    ]
+
+
 def test_what_is_installed_meanwhile_is_offered(kit: FakeKit, panel: ResidencyPanel) -> None:
     """A pull and a removal change what there is to choose from."""
     kit.installed = ["demo/c v1", "demo/d v1"]

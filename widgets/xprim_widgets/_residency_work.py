@@ -163,21 +163,25 @@ class ResidencyWork:
     def hear(self, event: ResidencyChanged | WorkerFailed) -> None:
         """Something has happened to a model: a sentence, where it is news."""
         with self._lock:
+            name, before = name_of(event.model), self._statuses.get(event.model)
             if isinstance(event, WorkerFailed):
-                name = name_of(event.model)
+                # It is told as a change of state too, which is no news then.
+                self._statuses[event.model] = "failed"
                 self._say(event.message if name in event.message else f"{name}: {event.message}")
                 return
-            before = self._statuses.get(event.model)
             self._statuses[event.model] = event.status
             words = _ENDS.get(before or "", "is not loaded any more")
             news = words if event.status == "absent" else _NEWS.get(event.status)
-            # A crash is told with its own words first, and then once more as a change of state.
-            is_told = bool(event.reason) and any(told(event.reason) in each for each in self._news)
-            if news is None or before == event.status or is_told:
+            if news is None or before in (event.status, "failed" if event.status == "absent" else ""):
                 return
             where = f" on {event.device}" if event.device and event.status == "resident" else ""
-            reason = f": {event.reason}" if event.reason else ""
-            self._say(f"{name_of(event.model)} {news}{where}{reason}")
+            # Reasons of the engine begin with the model.
+            why = (
+                f"it {event.reason.removeprefix(f'{name} ')}"
+                if event.reason.startswith(f"{name} ")
+                else event.reason
+            )
+            self._say(f"{name} {news}{where}{f': {why}' if why else ''}")
 
     def said(self) -> str:
         """What there is to read out: the news since it was last asked for, or the same again."""
