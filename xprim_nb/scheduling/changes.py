@@ -173,6 +173,7 @@ def _gone(draft: Draft, key: str, ghost: Charges) -> None:
         charges=(),
         residue=(),
         ghost=summed(draft.models[key].ghost, ghost),
+        ghost_at=draft.now if ghost else draft.models[key].ghost_at,
         in_flight=frozenset(),
         wanted_out="",
         wanted_for="",

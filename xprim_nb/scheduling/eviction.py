@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from xprim_nb.scheduling.room import WORKERS, Amounts, Room, holds_worker
 from xprim_nb.scheduling.state import Foreign, ModelState
 
-__all__ = ["Candidate", "Victim", "by_age", "candidate_of", "choose", "lease_candidate"]
+__all__ = ["Candidate", "Victim", "by_age", "candidate_of", "choose", "ghost_candidate", "lease_candidate"]
 
 Place: TypeAlias = Literal["parked", "disk"]
 
@@ -35,6 +35,7 @@ class Candidate(NamedTuple):
         takes: What parking takes before anything is free, of the memory it is parked in.
         is_parked: It is parked now.
         is_foreign: Another kernel holds it.
+        is_ghost: It is memory of a model that is gone, and has not come back yet.
     """
 
     key: str
@@ -43,6 +44,7 @@ class Candidate(NamedTuple):
     takes: Amounts = {}  # noqa: RUF012  # nobody writes to it
     is_parked: bool = False
     is_foreign: bool = False
+    is_ghost: bool = False
 
 
 class Victim(NamedTuple):
@@ -80,6 +82,11 @@ def candidate_of(model: ModelState) -> Candidate:
 def lease_candidate(lease: Foreign) -> Candidate:
     """What another kernel's model would free."""
     return Candidate(lease.lease_id, dict(lease.charges), is_foreign=True)
+
+
+def ghost_candidate(model: ModelState) -> Candidate:
+    """What a gone model's memory gives when it comes back; its key is no model's."""
+    return Candidate(f"ghost of {model.key}", dict(model.ghost), is_ghost=True)
 
 
 def choose(need: Amounts, room: Room, candidates: Sequence[Candidate]) -> tuple[Victim, ...] | None:

@@ -180,6 +180,9 @@ def _reason_of_blocked(state: State, outlook: Outlook | None) -> str:
             lease = next(each for each in state.foreign if each.lease_id == victim.who.key)
             parts.append(f"{name_of(lease.model)} of another kernel ends its work")
             continue
+        if victim.who.is_ghost:
+            parts.append(f"memory has come back that is {victim.who.key}")
+            continue
         model = state.models[victim.who.key]
         name = name_of(model.key)
         if model.status != "resident":

@@ -9,6 +9,7 @@
               loads, or wakes
               others who are before need it
               another kernel's, in use
+              what is gone                   its memory has not come back yet
 
 Source: spec 4 §Residency (never a model in use or pinned); research residency §4.9 rule 3.
 """
@@ -17,9 +18,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from xprim_nb.scheduling.eviction import Candidate, by_age, candidate_of, lease_candidate
+from xprim_nb.scheduling.eviction import Candidate, by_age, candidate_of, ghost_candidate, lease_candidate
 from xprim_nb.scheduling.queue import Line, may_stop, rank, spared_until
-from xprim_nb.scheduling.room import HOLDING, Amounts
+from xprim_nb.scheduling.room import HOLDING, Amounts, is_fresh
 from xprim_nb.scheduling.state import Limits, ModelState, Request, State
 
 __all__ = ["Leavers", "Ranks"]
@@ -89,6 +90,11 @@ class Leavers:
         ]
         self._strangers = [
             self._added(lease_candidate(each)) for each in leases if each.may_leave and not each.evictable
+        ]
+        self._strangers += [
+            self._added(ghost_candidate(each))
+            for each in self._state.models.values()
+            if is_fresh(each, self._now, self._limits)
         ]
 
     def _added(self, candidate: Candidate) -> Candidate:

@@ -223,6 +223,8 @@ def _leaving(state: State, victim: Victim) -> Leaving:
         idle_s = max(0.0, state.now - lease.last_used) if lease.evictable else 0.0
         waits = "" if lease.evictable else "it is in use there"
         return Leaving(lease.model, victim.to, frees, idle_s, lease.kernel_pid, waits)
+    if victim.who.is_ghost:
+        return Leaving(victim.who.key, victim.to, frees, waits_for="its memory has not come back yet")
     model = state.models[victim.who.key]
     waits = why_not_evict(model)
     if not waits and any(each.model == model.key and each.id != _ASKED for each in state.waiting):

@@ -4,7 +4,8 @@
        1.1 A request waits; that of a broken model is rejected, unless its circuit has closed meanwhile.
        1.2 An answer has ended: its slot is free.
        1.3 A model is resident: what was measured replaces what was reserved.
-       1.4 A load failed: for good, and who waits is rejected (refused); or for now, see 1.7. It may leave a ghost.
+       1.4 A load failed: for good, and who waits is rejected (refused); or for now, see 1.7. It may leave a ghost,
+           which is charged until 1.8, and counted on to go for `ghost_s`.
        1.5 A model has left: to disk, or parked with its residue. Until this event it was charged in full.
        1.6 A worker crashed: its answers are gone, see 1.7; one that was leaving has left.
        1.7 After a failure the model is tried again when somebody waits, after `backoff_s` doubled by each recent one;

@@ -25,6 +25,7 @@ __all__ = [
     "highest",
     "holds_worker",
     "is_coming",
+    "is_fresh",
     "need_of",
     "residue_of",
     "takes_worker",
@@ -91,6 +92,11 @@ def covers(there: Amounts, need: Amounts) -> bool:
         if size > there.get(device, 0):
             return False
     return True
+
+
+def is_fresh(model: ModelState, now: float, limits: Limits) -> bool:
+    """True when it has a ghost that may still go."""
+    return bool(model.ghost) and now < model.ghost_at + limits.ghost_s
 
 
 class Room:

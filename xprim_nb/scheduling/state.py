@@ -81,6 +81,7 @@ class ModelState:
         charges: What it is charged with now: what was reserved, then what was measured, what is left while it leaves.
         residue: Of these, what it took while it was parked: set while it wakes.
         ghost: Still charged though nothing runs any more, until `Recovered` says otherwise.
+        ghost_at: Since when.
         in_flight: Ids of the requests that it answers now.
         pinned: Never evicted.
         last_used: When its latest answer began or ended, or it became resident.
@@ -105,6 +106,7 @@ class ModelState:
     charges: Charges = ()
     residue: Charges = ()
     ghost: Charges = ()
+    ghost_at: float = 0.0
     in_flight: frozenset[str] = frozenset()
     pinned: bool = False
     last_used: float = 0.0
@@ -202,6 +204,7 @@ class Limits:
         backoff_s: Wait after the first failure; it doubles with each recent one.
         backoff_cap_s: Longest wait between two tries.
         refused_s: Wait after the ledger has refused: whoever was quicker needs a moment to be seen.
+        ghost_s: Memory of a model that is gone has so long to come back; after that it is not counted on.
         foreign_s: Another kernel has so long to let an idle model go; after that it is not counted on.
     """
 
@@ -216,6 +219,7 @@ class Limits:
     backoff_s: float = 1.0
     backoff_cap_s: float = 30.0
     refused_s: float = 0.5
+    ghost_s: float = 30.0
     foreign_s: float = 30.0
 
 

@@ -31,6 +31,7 @@ from xprim_nb.scheduling.room import (
     covers,
     holds_worker,
     is_coming,
+    is_fresh,
     need_of,
     takes_worker,
 )
@@ -80,7 +81,7 @@ class Survey(NamedTuple):
 def ever(state: State, model: ModelState) -> Amounts:
     """What a model could have at most, were everything gone that may go some time.
 
-    Pinned models stay, and other kernels' models in which nothing hints that they will go, and ghosts.
+    Pinned models stay, other kernels' models in which nothing hints that they will go, and old ghosts.
     """
     return _without_own(_ever(state, Room(state).now), model)
 
@@ -92,6 +93,9 @@ def _ever(state: State, now: Amounts) -> Amounts:
             for device, size in model.charges:
                 room[device] = room.get(device, 0) + size
             room[WORKERS] += holds_worker(model)
+        if is_fresh(model, state.now, state.limits):
+            for device, size in model.ghost:
+                room[device] = room.get(device, 0) + size
     for lease in state.foreign:
         may_go = is_coming(lease, state.now, state.limits) or (lease.evictable and not lease.asked)
         if may_go or lease.may_leave:
@@ -155,6 +159,9 @@ class _Surveyor:
                 lease.asked_at + self.limits.foreign_s
                 for lease in self.state.foreign
                 if is_coming(lease, self.now, self.limits)
+            ]
+            self.alarms += [
+                model.ghost_at + self.limits.ghost_s for model in self.state.models.values() if model.ghost
             ]
         later = [at for at in self.alarms if at > self.now]
         return Survey(tuple(outlooks), self.lines, min(later) if later else None)
