@@ -137,6 +137,7 @@ async def test_a_plan_leaves_an_unfinished_pull_as_it_is(room: Room, server: Fau
     assert listing(partial) == before
 
 
+@pytest.mark.alone
 async def test_one_chunk_that_fails_lets_the_others_in_flight_finish(
     room: Room, server: FaultyRegistry
 ) -> None:

@@ -6,6 +6,7 @@ Source: spec 4 §Faces (`ps`, ResidencyPanel).
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Collection, Iterator, Sequence
 
 from xprim_nb.scheduling import explain
@@ -101,6 +102,7 @@ def foreign_view(lease: Lease) -> ModelView:
         size_bytes=size,
         source="measured" if state == "resident" else "estimated",
         pinned=lease.pinned,
+        idle_s=max(0.0, time.time() - lease.last_used) if lease.idle and lease.last_used else 0.0,
         worker_pid=lease.worker_pid,
         kernel_pid=lease.kernel.pid,
         is_mine=False,
