@@ -47,7 +47,7 @@ def test_the_cell_is_the_prompt(
     assert shown.startswith("Once upon a time.\n")
     assert shown.count("Once upon") == 1
     assert f"[{MODEL} on cpu · 3 tokens · {REPLY.stamp}]" in shown
-    assert value_of(shell.run_cell("_", store_history=True)) is reply
+    assert value_of(shell.run_cell("Out[1]", store_history=True)) is reply
     assert capsys.readouterr().out.count("Once upon a time.") == 1
 
 
