@@ -172,7 +172,7 @@ def test_a_model_is_loaded_answers_is_evicted_and_crashes_in_every_theme(
 def test_busy_models_say_why_not_and_the_queue_who_waits(lab: Lab, tmp_path: Path, artefacts: Path) -> None:
     """In 420 pixels, by keyboard, while a cell blocks the kernel: pin, a disabled Evict with its reason, the queue."""
     with chromium(width=520, height=1300) as page:
-        opened = Opened(lab, page, tmp_path, "busy.ipynb")
+        opened = Opened(lab, page, tmp_path, "residency_busy.ipynb")
         view = opened.view
         opened.run("ask(ONE, max_tokens=4).result(); kit.ai.plan(TWO, footprint_bytes=5 * GB).result()")
         opened.row("demo/tiny-llama v2", "1 served")
@@ -212,7 +212,7 @@ def test_it_acts_while_a_cell_blocks_is_there_after_a_reload_and_says_when_it_is
 ) -> None:
     """A model that nobody has used is named by keyboard, planned and loaded while a cell sleeps; the page comes back."""
     with chromium(width=520, height=1300) as page:
-        opened = Opened(lab, page, tmp_path, "blocked.ipynb")
+        opened = Opened(lab, page, tmp_path, "residency_blocked.ipynb")
         view = opened.view
         opened.start("import time\nwhile not Path(root / 'go').exists(): time.sleep(0.05)")
         field = view.get_by_label("Model to load")
@@ -244,7 +244,7 @@ def test_it_acts_while_a_cell_blocks_is_there_after_a_reload_and_says_when_it_is
 def test_a_saved_notebook_shows_the_static_form(lab: Lab, tmp_path: Path) -> None:
     """After the kernel has gone the bars, the table and the words are there, without a button."""
     with chromium(height=1100) as page:
-        opened = Opened(lab, page, tmp_path, "saved.ipynb")
+        opened = Opened(lab, page, tmp_path, "residency_saved.ipynb")
         opened.run("ask(ONE, max_tokens=4).result()")
         opened.row("demo/tiny-llama v2", "1 served")
         opened.run("panel.close()")
@@ -253,7 +253,7 @@ def test_a_saved_notebook_shows_the_static_form(lab: Lab, tmp_path: Path) -> Non
         static.filter(has_text="demo/tiny-llama v2").wait_for()
         opened.notebook.save()
         opened.close()
-        saved: dict[str, Any] = json.loads((lab.root / "saved.ipynb").read_text(encoding="utf-8"))
+        saved: dict[str, Any] = json.loads((lab.root / "residency_saved.ipynb").read_text(encoding="utf-8"))
         (twin,) = [
             output["data"]
             for output in saved["cells"][1]["outputs"]
