@@ -6,13 +6,14 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
 from . import report
 from .cases import BUILDERS, PLAIN, TLS, default_hf_python
-from .engine import run_engine
+from .engine import run_engine, with_equal_threads
 from .health import HealthResult, run_status, run_verify
 from .listing import run_list
 from .pull import PullOptions, default_root, run_pull, say
@@ -132,6 +133,9 @@ def _update(arguments: argparse.Namespace, root: Path) -> int:
 
 
 def _engine(arguments: argparse.Namespace, root: Path) -> int:
+    equal = with_equal_threads()
+    if equal is not None:
+        return subprocess.run([sys.executable, "-m", "tests.bench", *sys.argv[1:]], env=equal).returncode
     result = run_engine(root.resolve())
     print(json.dumps(result.document(), indent=1) if arguments.json else result.text())
     return 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -30,6 +31,8 @@ from xprim_nb.scheduling.devices import SimulatedDevice
 from xprim_nb.scheduling.engine import Engine
 from xprim_nb.workers.engines import llama_numpy
 
+# What a worker of so small a model computes with; the same engine in this process must have no more.
+_THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _MODEL, _PROMPT = "demo/tiny-llama v2", "Once upon a time"
 _GB = 1 << 30
 # The targets of the specification.
@@ -60,6 +63,12 @@ class EngineResult:
     def document(self) -> dict[str, Any]:
         """The result for programs."""
         return {"facts": self.facts, "figures": self.figures, "met": self.met, "skipped": self.skipped}
+
+
+def with_equal_threads() -> dict[str, str] | None:
+    """The environment that this process has to be started again with; None when it has it: NumPy reads it once."""
+    equal = {**os.environ, **_THREADS}
+    return None if equal == dict(os.environ) else equal
 
 
 def run_engine(root: Path) -> EngineResult:

@@ -163,12 +163,80 @@ async def test_a_silent_queue_has_its_limit(tmp_path: Path, backend: FakeBackend
         devices=[SimulatedDevice("sim:8gb", total_bytes=8 * _GB)],
         backends={"fake": backend},
     ) as engine:
-        backend.load_gate.clear()
+        await engine.load("fake:a")
+        backend.gate.clear()
+        answering = asyncio.create_task(engine.generate("fake:a", "hello"))
+        await until(lambda: backend.runners[0].requests)
         with pytest.raises(TimedOutError, match="no turn") as passed:
             await engine.generate("fake:a", "hello")
         assert passed.value.phase == "queue"
         assert engine.snapshot().queue == ()
+        backend.gate.set()
+        assert (await answering).text == "hello "
+
+
+async def test_loading_is_no_waiting_for_a_turn(tmp_path: Path, backend: FakeBackend) -> None:
+    """A load that takes longer than the queue's limit is waited for: it has a limit of its own."""
+    settings = AICapabilities(ledger_dir=tmp_path / "ledger", queue_timeout_s=0.05)
+    async with Engine(
+        NoModels(),
+        settings,
+        devices=[SimulatedDevice("sim:8gb", total_bytes=8 * _GB)],
+        backends={"fake": backend},
+    ) as engine:
+        backend.load_gate.clear()
+        asking = asyncio.create_task(engine.generate("fake:a", "hello"))
+        await until(backend.loads)
+        done, _ = await asyncio.wait([asking], timeout=0.3)
+        assert not done
         backend.load_gate.set()
+        assert (await asking).text == "hello "
+
+
+async def test_an_eviction_ends_although_the_model_is_wanted_again(
+    engine: Engine, backend: FakeBackend
+) -> None:
+    """Evicting a model for which somebody waits returns when it has left; it is loaded again, and answers."""
+    await engine.load("fake:a")
+    backend.gate.clear()
+    first = asyncio.create_task(engine.generate("fake:a", "one"))
+    await until(lambda: backend.runners[0].requests)
+    second = asyncio.create_task(engine.generate("fake:a", "two"))
+    await until(lambda: engine.snapshot().queue)
+    evicting = asyncio.create_task(engine.evict("fake:a"))
+    await until(lambda: engine.scheduler.state.models["fake:a"].wanted_out)
+    backend.gate.set()
+    await evicting
+    assert [(await first).text, (await second).text] == ["one ", "two "]
+    assert backend.loads() == ["a", "a"]
+
+
+async def test_evicted_names_those_that_left_for_this_load(engine: Engine) -> None:
+    """A second load of a model does not tell again who left for the first."""
+    for name in ("a", "b", "c"):
+        await engine.generate(f"fake:{name}", "hello")
+    assert (await engine.generate("fake:a", "hello")).evicted == ("fake:b",)
+    await engine.evict("fake:c")
+    await engine.evict("fake:a")
+    assert (await engine.generate("fake:a", "hello")).evicted == ()
+
+
+async def test_a_fault_that_nobody_foresaw_is_told(engine: Engine, backend: FakeBackend) -> None:
+    """An exception that is none of ours ends the waiting too, and leaves no charge."""
+    backend.faults["a"] = [OSError("the cable was pulled")]  # type: ignore[list-item]  # no error of ours
+    with pytest.raises(LoadFailedError, match="the cable was pulled"):
+        await engine.generate("fake:a", "hello")
+    assert engine.snapshot().devices[0].charged_bytes == 0
+    assert (await engine.load("fake:a")).status == "resident"
+
+
+async def test_only_answers_are_counted(engine: Engine, backend: FakeBackend) -> None:
+    """A request that failed is no answer that was given."""
+    await engine.generate("fake:a", "hello")
+    backend.runners[0].fault = GenerationFailedError("It broke.", subject="fake:a")
+    with pytest.raises(GenerationFailedError):
+        await engine.generate("fake:a", "hello")
+    assert engine.view("fake:a").served == 1
 
 
 async def test_a_crash_before_the_first_token_is_repeated(engine: Engine, backend: FakeBackend) -> None:

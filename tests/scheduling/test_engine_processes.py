@@ -7,10 +7,15 @@ import contextlib
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import jinja2
+import markupsafe
+import numpy
 import psutil
 import pytest
 
@@ -231,3 +236,38 @@ async def test_two_engines_never_take_the_same_memory(tmp_path: Path) -> None:
         assert (sim.charged_bytes, sim.available_bytes) == (3 * _GB, _GB)
         with pytest.raises(XprimError):
             await first.generate(_MODEL, _PROMPT, max_tokens=4, footprint_bytes=5 * _GB)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """The interpreter of an environment that has NumPy and Jinja, and nothing of ours."""
+    folder = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=25)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    for package in (numpy, jinja2, markupsafe):
+        source = Path(str(package.__file__)).parent
+        for each in (source, *source.parent.glob(f"{source.name}.libs")):
+            (packages / each.name).symlink_to(each)
+    python = folder / "bin" / "python"
+    tried = subprocess.run(
+        [python, "-I", "-c", "import numpy, xprim_nb"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=25,
+    )
+    assert "No module named 'xprim_nb'" in tried.stderr
+    return python
+
+
+async def test_models_run_in_another_environment(tmp_path: Path, elsewhere: Path) -> None:
+    """`worker_python` names the interpreter of workers: one without this package answers the same."""
+    texts = []
+    for where in (elsewhere, None):
+        async with Manager(_config(tmp_path, worker_python=where)) as manager, open_engine(manager) as engine:
+            reply = await engine.generate(_MODEL, _PROMPT, max_tokens=16)
+            texts.append(reply.text)
+            if where is not None:
+                assert reply.worker_pid is not None
+                assert psutil.Process(reply.worker_pid).cmdline()[0] == str(where)
+    assert texts[0] == texts[1]

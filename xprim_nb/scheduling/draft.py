@@ -73,8 +73,8 @@ class Draft:
         self.effects += [Reject(each, kind, message, needed, most) for each in ids]
         self.dequeue(ids)
 
-    def evict(self, key: str, to: Literal["parked", "disk"], reason: str) -> None:
-        """A model begins to leave."""
+    def evict(self, key: str, to: Literal["parked", "disk"], reason: str, for_model: str = "") -> None:
+        """A model begins to leave, for another one if that is named."""
         model = self.models[key]
         parked = model.placed.parked if model.placed and to == "parked" else None
         charges = highest(model.charges, parked or ())
@@ -88,7 +88,7 @@ class Draft:
             window_served=0,
             window_for="",
         )
-        self.effects.append(Evict(key, to, reason))
+        self.effects.append(Evict(key, to, reason, for_model))
 
     def moved(self, before: Charges, after: Charges) -> None:
         """What is taken of the devices changes, as far as we know."""

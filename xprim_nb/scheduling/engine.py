@@ -162,6 +162,7 @@ class Engine(Awake):
                     raise
                 wait_s = _wait_before_retry(error, retries)
             else:
+                held.served += 1
                 timings = _timings(grant, done, installed_s, queued_s, self._now() - began)
                 return self._reply(grant, request, done, asking, timings, retries)
             finally:

@@ -224,12 +224,14 @@ class Wake:
 class Evict:
     """Park or unload an idle model. Ends with `Left`, or `Crashed`.
 
-    Parking may take more of the machine's memory than before; the model is charged with it from now on.
+    Parking may take more of the machine's memory than before; the model is charged with it from now on. `for_model` is
+    the one that it makes room for; empty when a person wants it out.
     """
 
     model: str
     to: Literal["parked", "disk"]
     reason: str
+    for_model: str = ""
 
 
 @dataclass(frozen=True, slots=True)

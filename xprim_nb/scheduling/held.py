@@ -39,7 +39,9 @@ class Held:
         served: Answers it has given.
         load_s: How long loading it took last.
         note: What caused its load.
-        evicted: Models that left for it, of the load in force.
+        making_room: Models that leave so that it can be loaded.
+        evicted: Those of the load in force.
+        departures: How often it has left, or its worker has ended.
         failure: Why the latest load failed.
         leaving: Its end is ours, no crash.
     """
@@ -58,7 +60,9 @@ class Held:
     served: int = 0
     load_s: float = 0.0
     note: str = ""
+    making_room: tuple[str, ...] = ()
     evicted: tuple[str, ...] = ()
+    departures: int = 0
     failure: XprimError | None = None
     leaving: bool = False
 

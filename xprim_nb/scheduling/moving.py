@@ -16,6 +16,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from xprim_nb._threads import settled
 from xprim_nb.config.capabilities import AICapabilities
@@ -25,6 +26,7 @@ from xprim_nb.errors import (
     LoadFailedError,
     MissingExtraError,
     NotInstalledError,
+    StorageError,
     UnsupportedModelError,
     WorkerCrashedError,
     WorkerError,
@@ -51,7 +53,7 @@ from xprim_nb.scheduling.happenings import (
 from xprim_nb.scheduling.held import OUR_SETTINGS, Held
 from xprim_nb.scheduling.leases import freed_at
 from xprim_nb.scheduling.options import Placement
-from xprim_nb.scheduling.state import Charges, DeviceState, Foreign
+from xprim_nb.scheduling.state import Charges, DeviceState, Foreign, Option
 from xprim_nb.workers.contract import Runner
 from xprim_nb.workers.values import CrashReport, Environment, LoadOptions, Measured
 
@@ -66,6 +68,7 @@ _FINAL = (
     LoadFailedError,
     MissingExtraError,
     NotInstalledError,
+    StorageError,
     UnsupportedModelError,
     WorkerHungError,
     WorkerMemoryError,
@@ -131,6 +134,11 @@ class Mover:
         """Reserve, load or wake, charge what was measured; ends with `Loaded`, `LoadFailed` or `Refused`."""
         try:
             await self._load(held, effect)
+        except XprimError as error:
+            self._fail(held, error)
+        except Exception as error:  # noqa: BLE001  # whoever waits must hear of it, whatever it is
+            told = f"{held.key} could not be loaded: {type(error).__name__}: {error}"
+            self._fail(held, LoadFailedError(told, subject=held.key))
         finally:
             self._wake_up(held.key)
 
@@ -163,7 +171,7 @@ class Mover:
 
     async def _load(self, held: Held, effect: Load | Wake) -> None:
         option, began = effect.option, self._loop.time()
-        placement = next(each for each in held.placements if each.option == option)
+        placement = _placement(held, option)
         held.fraction, held.leaving, held.placed = 0.0, False, placement
         if not await settled(self._charging.reserve, held, placement):
             devices, foreign = await self.look()
@@ -171,18 +179,16 @@ class Mover:
             return
         try:
             measured = await self._start(held, effect, placement)
-        except BaseException as error:
-            held.runner, held.fraction = None, 0.0
+            held.load_s, held.fraction = self._loop.time() - began, 1.0
+            charges = await settled(self._charging.commit, held, placement, measured)
+        except BaseException:
+            runner, held.runner, held.fraction = held.runner, None, 0.0
+            if runner is not None:
+                await runner.close()
             await settled(self._charging.release, held, "its load ended early")
-            if not isinstance(error, XprimError):
-                raise
-            self._fail(held, error)
-            return
-        held.load_s, held.fraction = self._loop.time() - began, 1.0
-        charges = await settled(self._charging.commit, held, placement, measured)
-        if (
-            held.runner is not None
-        ):  # its end is watched from here on; one that has come already is told at once
+            raise
+        # Its end is watched from here on; one that has come already is told at once.
+        if held.runner is not None:
             self._watch(held, held.runner)
         held.failure = None
         self._post(Loaded(self._loop.time(), held.key, charges))
@@ -195,24 +201,8 @@ class Mover:
         def progress(fraction: float, _text: str) -> None:
             held.fraction = fraction
 
-        held.runner = await held.backend.load(held.name, self._options(held, placement), progress)
+        held.runner = await held.backend.load(held.name, _options(self._settings, held, placement), progress)
         return held.runner.measured
-
-    def _options(self, held: Held, placement: Placement) -> LoadOptions:
-        option, device = placement.option, placement.device
-        is_accelerator = device is not None and device.kind in ("cuda", "mps")
-        settings = {key: value for key, value in held.settings.items() if key not in OUR_SETTINGS}
-        return LoadOptions(
-            device=device.runs_on if device is not None else "cpu",
-            context_tokens=option.context_tokens,
-            device_limit_bytes=dict(option.awake).get(option.device) if is_accelerator else None,
-            ram_limit_bytes=self._settings.max_ram_per_worker_bytes,
-            environment=Environment(
-                self._settings.worker_python, dict(device.variables) if device is not None else {}
-            ),
-            stall_timeout_s=self._settings.load_stall_timeout_s,
-            settings=settings,
-        )
 
     def _fail(self, held: Held, error: XprimError) -> None:
         held.failure = error
@@ -242,8 +232,13 @@ class Mover:
 
     async def _unload(self, held: Held, runner: Runner, reason: str) -> None:
         held.leaving = True
-        charges = await self._gone(held, runner, reason)
-        held.runner = None
+        charges: Charges = ()
+        try:
+            charges = await self._gone(held, runner, reason)
+        except StorageError as error:  # the model leaves all the same
+            _log.warning("the ledger was not told that %s left: %s", held.key, error.message)
+            await runner.close()
+        held.runner, held.departures = None, held.departures + 1
         self._post(Left(self._loop.time(), held.key, parked=False, charges=charges))
         self._tell(held, "absent", "", reason)
 
@@ -296,7 +291,7 @@ class Mover:
         runner.ended.add_done_callback(ended)
 
     def _end(self, held: Held, report: CrashReport | None) -> None:
-        held.runner = None
+        held.runner, held.departures = None, held.departures + 1
         cause = report.detail if report is not None else "Its worker ended by itself."
         # Charged until its memory has been seen to come back: the process has gone, the driver may not know yet.
         charges = held.placed.option.awake if held.placed is not None else ()
@@ -329,3 +324,25 @@ class Mover:
         event = self._changes.pop(key, None)
         if event is not None:
             event.set()
+
+
+def _placement(held: Held, option: Option) -> Placement:
+    """What an option was made from; its charges may have been measured since."""
+    same = (option.device, option.context_tokens)
+    found = next(each for each in held.placements if (each.option.device, each.option.context_tokens) == same)
+    return replace(found, option=option)
+
+
+def _options(settings: AICapabilities, held: Held, placement: Placement) -> LoadOptions:
+    option, device = placement.option, placement.device
+    is_accelerator = device is not None and device.kind in ("cuda", "mps")
+    own = {key: value for key, value in held.settings.items() if key not in OUR_SETTINGS}
+    return LoadOptions(
+        device=device.runs_on if device is not None else "cpu",
+        context_tokens=option.context_tokens,
+        device_limit_bytes=dict(option.awake).get(option.device) if is_accelerator else None,
+        ram_limit_bytes=settings.max_ram_per_worker_bytes,
+        environment=Environment(settings.worker_python, dict(device.variables) if device is not None else {}),
+        stall_timeout_s=settings.load_stall_timeout_s,
+        settings=own,
+    )

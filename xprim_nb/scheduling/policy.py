@@ -114,7 +114,8 @@ def _carry_out(draft: Draft, before: State, outlook: Outlook) -> None:
                 if victim.who.is_foreign:
                     _ask(draft, victim.who.key, ask_reason(before, outlook, victim))
                 else:
-                    draft.evict(victim.who.key, victim.to, evict_reason(before, outlook, victim))
+                    reason = evict_reason(before, outlook, victim)
+                    draft.evict(victim.who.key, victim.to, reason, outlook.request.model)
         case "blocked":  # 4.5
             _stop(draft, outlook)
         case "impossible":  # 4.9

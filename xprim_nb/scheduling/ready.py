@@ -164,6 +164,8 @@ class Ready:
             held.settings = dict(settings)
             if held.runner is not None:
                 await self.scheduler.evict(key, "its settings were changed")
+        elif held.runner is None:  # it may have been updated since it was loaded last
+            held.facts = await self._facts(backend, wanted, held.settings)
         held.note = note or held.note
         self._named[model] = held
         return held

@@ -117,6 +117,7 @@ class Scheduler:
             task.cancel()
         await asyncio.gather(*running, self._watch.aclose(), return_exceptions=True)
         await asyncio.gather(*(self._mover.drop(each) for each in self.held.values()), return_exceptions=True)
+        await self._mover.aclose()
 
     def now(self) -> float:
         """The policy's clock, in seconds."""
@@ -141,7 +142,7 @@ class Scheduler:
             options: Ways to hold it, best first.
             priority: A name of `PRIORITIES`.
             load_only: Only to have it loaded; the grant needs no release.
-            limit_s: Longest wait; None for no limit.
+            limit_s: Longest wait, loading not counted: that has a limit of its own; None for no limit.
             on_id: Told the request's id.
 
         Raises:
@@ -163,8 +164,9 @@ class Scheduler:
         self.post(Arrived(self.now(), request, options, held.backend.capabilities.slots))
         self._watch.keep(self._loop)
         try:
-            done, _ = await asyncio.wait([waiting.future], timeout=limit_s)
-            if not done:
+            while not (await asyncio.wait([waiting.future], timeout=limit_s))[0]:
+                if self._is_coming(held.key):
+                    continue
                 place = explain.queue_position(self.state, number)
                 self.post(Departed(self.now(), number))
                 raise too_late(held, limit_s or 0.0, place.reason if place is not None else "")
@@ -181,9 +183,12 @@ class Scheduler:
 
     def release(self, grant: Grant) -> None:
         """The turn is over."""
-        grant.held.served += 1
         if not self._closed:
             self.post(Finished(self.now(), grant.request_id))
+
+    def _is_coming(self, key: str) -> bool:
+        model = self.state.models.get(key)
+        return model is not None and model.status in ("loading", "waking")
 
     async def after_failure(self, grant: Grant, error: WorkerError) -> None:
         """Have a worker's death known before its turn is released."""
@@ -217,8 +222,10 @@ class Scheduler:
         Raises:
             NoCapacityError: It is pinned.
         """
+        held = self.held[key]
+        before = held.departures  # whoever waits for it may have it loaded again at once
         self._wish(EvictAsked(self.now(), key, by))
-        while (model := self.state.models.get(key)) is not None and model.status not in _GONE:
+        while held.departures == before and self.state.models[key].status not in _GONE:
             await self._mover.changed(key)
 
     def pin(self, key: str, pinned: bool, options: tuple[Option, ...]) -> None:
@@ -248,11 +255,6 @@ class Scheduler:
         """How many requests wait for a model."""
         return sum(each.model == key for each in self._waiting.values())
 
-    def since(self, request_id: str) -> float:
-        """For how long a request has waited, in seconds."""
-        waiting = self._waiting.get(request_id)
-        return self.now() - waiting.since if waiting is not None else 0.0
-
     # --- effects --------------------------------------------------------------------------------
 
     def _carry_out(self, effect: Effect) -> None:
@@ -262,10 +264,14 @@ class Scheduler:
             case Reject():
                 self._reject(effect)
             case Load() | Wake():
+                held = self.held[effect.model]
+                held.evicted, held.making_room = held.making_room, ()
                 self._tell(effect.model, "loading", effect.option.device, effect.reason)
-                self._spawn(self._mover.load(self.held[effect.model], effect))
+                self._spawn(self._mover.load(held, effect))
             case Evict():
-                self._note_eviction(effect)
+                self._tell(effect.model, "leaving", "", effect.reason)
+                if (wants := self.held.get(effect.for_model)) is not None:
+                    wants.making_room = (*wants.making_room, effect.model)
                 self._spawn(self._mover.evict(self.held[effect.model], effect))
             case AskForeign():
                 self._spawn(self._mover.ask(effect))
@@ -291,13 +297,6 @@ class Scheduler:
         waiting = self._waiting.get(effect.request_id)
         if waiting is not None and not waiting.future.done():
             waiting.future.set_exception(rejected(effect, self.held[waiting.model]))
-
-    def _note_eviction(self, effect: Evict) -> None:
-        self._tell(effect.model, "leaving", "", effect.reason)
-        for held in self.held.values():
-            model = self.state.models.get(held.key)
-            if self.waited_for(held.key) and model is not None and model.status in ("absent", "parked"):
-                held.evicted = (*held.evicted, effect.model)
 
     def _tell(self, model: str, status: str, device: str, reason: str) -> None:
         self._events.publish(ResidencyChanged(model, status, device, reason))
