@@ -135,7 +135,9 @@ def _update(arguments: argparse.Namespace, root: Path) -> int:
 def _engine(arguments: argparse.Namespace, root: Path) -> int:
     equal = with_equal_threads()
     if equal is not None:
-        return subprocess.run([sys.executable, "-m", "tests.bench", *sys.argv[1:]], env=equal).returncode
+        return subprocess.run(
+            [sys.executable, "-m", "tests.bench", *sys.argv[1:]], env=equal, check=False
+        ).returncode
     result = run_engine(root.resolve())
     print(json.dumps(result.document(), indent=1) if arguments.json else result.text())
     return 0
