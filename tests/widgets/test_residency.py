@@ -69,7 +69,7 @@ def test_a_load_is_planned_first(kit: FakeKit, panel: ResidencyPanel) -> None:
     say(panel, "plan", key=B)
     until(panel, lambda: panel.planned.get("key") == B)
     assert panel.planned["go"]
-    assert panel.planned["lines"][0] == "demo/b v1 is loaded on sim:8gb"
+    assert panel.planned["lines"][0] == "demo/b v1 would be loaded on sim:8gb"
     assert "demo/a v1 leaves: idle for 3 min 20 s; gives back 2.0 GB on sim:8gb" in panel.planned["lines"][2]
     say(panel, "leave")
     until(panel, lambda: panel.planned == {})

@@ -117,7 +117,9 @@ class ResidencyPlan:
                 f"{name} {'is on' if self.verdict == 'resident' else 'comes to'} {where(self.device)} already"
             )
         degraded = f", with less than was asked for ({self.degraded})" if self.degraded else ""
-        lines = [f"{name} {'wakes' if self.wakes else 'is loaded'} on {where(self.device)}{degraded}"]
+        lines = [
+            f"{name} {'would wake' if self.wakes else 'would be loaded'} on {where(self.device)}{degraded}"
+        ]
         lines += [
             f"  needs {format_bytes(each.needed_bytes)} ({self.source}) on {where(each.device)}: "
             f"{format_bytes(each.free_bytes)} of {format_bytes(each.budget_bytes)} are free"
