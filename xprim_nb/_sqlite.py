@@ -1,6 +1,7 @@
 """A SQLite file opened the same way everywhere: WAL, one connection a thread, numbered migrations.
 
-For derived state only: a file that SQLite cannot read is moved aside and begun anew.
+What is derived may be begun anew (`begin_anew`) when SQLite cannot read it; what is not is never: a damaged file stays
+where it is, and whoever asks is told.
 
 Source: DESIGN §Decisions (local database); spec 1 §Disk layout (`state.sqlite` is rebuilt).
 """
@@ -13,13 +14,19 @@ import os
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from xprim_nb.errors import StorageError
 
-__all__ = ["Database"]
+__all__ = ["Database", "Sync"]
+
+Sync: TypeAlias = Literal["OFF", "NORMAL", "FULL"]
+"""What a commit waits for. OFF: nothing. NORMAL: a power cut may take the last commits, and never the file. FULL: the
+disk, each time. All three lose nothing when the process is killed."""
 
 _log = logging.getLogger("xprim_nb.sqlite")
 
@@ -29,13 +36,14 @@ _BUSY_TIMEOUT_S = 10.0
 _SWITCH_POLL_S = 0.002
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Opened:
     """One thread's connection, and the lock that is held while it is in use."""
 
     connection: sqlite3.Connection
     generation: int
     lock: threading.RLock = field(default_factory=threading.RLock)
+    process: int = field(default_factory=os.getpid)
 
 
 class Database:
@@ -44,13 +52,27 @@ class Database:
     Args:
         path: The file; its directory is created.
         migrations: SQL scripts; number n brings `PRAGMA user_version` from n to n + 1. Never edit a landed one.
+        sync: What a commit waits for.
+        private: The file and its directory are for this user alone (0600, 0700).
+        mmap_bytes: So much of the file is read without a system call for each page.
+        rebuilt: Where its contents can be had again, for the hint of an error; empty when they cannot.
 
     Raises:
         StorageError: The file was written by a newer version, or cannot be created.
     """
 
-    def __init__(self, path: Path, migrations: Sequence[str]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        migrations: Sequence[str],
+        *,
+        sync: Sync = "OFF",
+        private: bool = False,
+        mmap_bytes: int = 0,
+        rebuilt: str = "from the installed models",
+    ) -> None:
         self.path = path
+        self._sync, self._private, self._mmap_bytes, self._rebuilt = sync, private, mmap_bytes, rebuilt
         self._migrations = tuple(migrations)
         self._local = threading.local()
         self._lock, self._renewing = threading.Lock(), threading.Lock()
@@ -117,12 +139,24 @@ class Database:
         with self._lock:
             opened = self._local.opened = _Opened(connection, generation)
             self._open.append(opened)
+        self._local.end = end = _ThreadEnd()
+        # Pools start threads by the hundred in the life of a kernel: what a thread opened ends with it.
+        weakref.finalize(end, _close_of_ended, weakref.ref(self), opened).atexit = False
         return opened
+
+    def _forget(self, opened: _Opened) -> None:
+        if opened.process != os.getpid():
+            return  # in a forked child, whose parent's threads have not ended: their connections are the parent's
+        with self._lock:
+            if opened not in self._open:
+                return  # closed with all others
+            self._open.remove(opened)
+        opened.connection.close()
 
     def _connect(self) -> sqlite3.Connection:
         self._local.file = _identity(self.path)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._make_room()
             connection = sqlite3.connect(
                 self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
@@ -130,8 +164,11 @@ class Database:
             raise StorageError(f"{self.path} cannot be opened: {error}", subject=str(self.path)) from error
         try:
             _switch_to_wal(connection)
-            # What a power cut leaves of it is believed only where a manifest agrees; an fsync would cost every pull.
-            connection.execute("PRAGMA synchronous=OFF")
+            # Of derived state, what a power cut leaves is believed only where a manifest agrees; an fsync would cost
+            # every pull.
+            connection.execute(f"PRAGMA synchronous={self._sync}")
+            if self._mmap_bytes:
+                connection.execute(f"PRAGMA mmap_size={self._mmap_bytes}")
             self._migrate(connection)
         except BaseException:
             connection.close()
@@ -139,13 +176,24 @@ class Database:
         self._local.file = _identity(self.path)  # it may have been created just now
         return connection
 
+    def _make_room(self) -> None:
+        """The directory, and for a private file the file too: SQLite would make it readable for everybody."""
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700 if self._private else 0o777)
+        if self._private:
+            # SQLite gives its -wal and -shm files the permissions of the file itself.
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            if self.path.stat().st_mode & 0o077:
+                self.path.chmod(0o600)
+
     def _migrate(self, connection: sqlite3.Connection) -> None:
         version = int(connection.execute("PRAGMA user_version").fetchone()[0])
         if version > len(self._migrations):
             raise StorageError(
                 f"{self.path} has schema {version}; this version knows {len(self._migrations)}.",
                 subject=str(self.path),
-                hint="Update xprim-nb, or delete the file: it is rebuilt from the installed models.",
+                hint=f"Update xprim-nb, or delete the file: it is rebuilt {self._rebuilt}."
+                if self._rebuilt
+                else "Update xprim-nb; the file stays as it is.",
             )
         if version == len(self._migrations):
             return
@@ -163,6 +211,18 @@ class Database:
             connection.rollback()
             raise
         connection.commit()
+
+
+class _ThreadEnd:
+    """Lives in a thread's own storage, and so is collected when the thread has ended."""
+
+    __slots__ = ("__weakref__",)
+
+
+def _close_of_ended(owner: weakref.ref[Database], opened: _Opened) -> None:
+    database = owner()
+    if database is not None:
+        database._forget(opened)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
 __all__ = [
     "STATUS_WORDS",
     "clean",
     "format_bytes",
     "format_count",
+    "format_dollars",
     "format_paused",
     "format_seconds",
     "format_span",
@@ -61,6 +67,22 @@ def format_count(number: int, noun: str) -> str:
     ('1 version', '2,000 versions')
     """
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def format_dollars(amount: Decimal) -> str:
+    """Money as a person compares it: cents from a dollar up, below that three digits that say something.
+
+    >>> from decimal import Decimal
+    >>> format_dollars(Decimal("12.3456")), format_dollars(Decimal("0.00123456")), format_dollars(Decimal(0))
+    ('$12.35', '$0.00123', '$0')
+    """
+    if not amount:
+        return "$0"
+    digits = 2 if abs(amount) >= 1 else 2 - amount.adjusted()
+    shown = f"{abs(amount):,.{digits}f}"
+    # Of half a dollar nobody wants a third digit that is zero; its cents stay two.
+    shown = shown.rstrip("0").ljust(shown.index(".") + 3, "0") if digits > 2 else shown
+    return f"{'-' if amount < 0 else ''}${shown}"
 
 
 def format_paused(progress: object) -> str:

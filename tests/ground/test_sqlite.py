@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
 from xprim_nb._sqlite import Database
@@ -46,6 +47,10 @@ def _names(database: Database) -> list[str]:
 def _add(database: Database, name: str) -> None:
     with database.transaction() as connection:
         connection.execute("INSERT INTO item (name) VALUES (?)", (name,))
+
+
+def _open_files() -> list[Path]:
+    return [Path(each.path) for each in psutil.Process().open_files()]
 
 
 def test_nothing_is_opened_before_it_is_needed(path: Path) -> None:
@@ -307,4 +312,37 @@ def test_processes_share_the_file(path: Path) -> None:
         assert child.returncode == 0
     database = Database(path, [_FIRST, _SECOND])
     assert len(_names(database)) == 80
+    database.close()
+
+
+def test_a_private_file_is_for_its_user_alone(path: Path) -> None:
+    """The file, its log and its directory are closed to everybody else, also where the file was open before."""
+    database = Database(path, [_FIRST], sync="NORMAL", private=True, mmap_bytes=1 << 20)
+    with database.transaction() as connection:
+        connection.execute("INSERT INTO item (name) VALUES ('secret')")
+        assert connection.execute("PRAGMA synchronous").fetchone() == (1,)
+        assert connection.execute("PRAGMA mmap_size").fetchone() == (1 << 20,)
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert {each.name: each.stat().st_mode & 0o777 for each in path.parent.iterdir()} == {
+        "state.sqlite": 0o600,
+        "state.sqlite-wal": 0o600,
+        "state.sqlite-shm": 0o600,
+    }
+    database.close()
+    path.chmod(0o644)
+    with Database(path, [_FIRST], private=True).reading() as connection:
+        assert connection.execute("SELECT name FROM item").fetchall() == [("secret",)]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_a_thread_opened_ends_with_it(path: Path) -> None:
+    """A kernel that starts a thread for each call holds the file open once, not once for each of them."""
+    database = Database(path, [_FIRST])
+    for _ in range(10):
+        thread = threading.Thread(target=_add, args=(database, "one"))
+        thread.start()
+        thread.join()
+    assert path not in _open_files()
+    assert len(_names(database)) == 10
+    assert _open_files().count(path) == 1
     database.close()

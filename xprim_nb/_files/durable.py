@@ -177,13 +177,16 @@ def _make_dir(path: Path) -> None:
     sync_dir(path.parent)
 
 
-def write_atomic(path: Path, data: bytes | memoryview, *, durable: bool = True) -> None:
+def write_atomic(
+    path: Path, data: bytes | memoryview, *, durable: bool = True, private: bool = False
+) -> None:
     """Put bytes under a name: readers see the old file or the new one, whole.
 
     Args:
         path: Where; its directory is created.
         data: The whole content.
         durable: False skips the fsyncs, for files whose loss after a power cut costs nothing but time.
+        private: The file is for this user alone (0600), at every instant.
 
     Raises:
         StorageError: The disk refused; the old file is untouched.
@@ -193,7 +196,7 @@ def write_atomic(path: Path, data: bytes | memoryview, *, durable: bool = True) 
         # Shortened so that the longest name still has room for the rest: a character has up to 4 bytes of 255.
         temporary = path.with_name(f".{path.name[:50]}.{secrets.token_hex(8)}.tmp")
         try:
-            with temporary.open("xb") as file:
+            with open(temporary, "xb", opener=_for_us_alone if private else None) as file:
                 file.write(data)
                 file.flush()
                 if durable:
@@ -204,6 +207,10 @@ def write_atomic(path: Path, data: bytes | memoryview, *, durable: bool = True) 
             raise
         if durable:
             sync_dir(path.parent)
+
+
+def _for_us_alone(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def append_line(path: Path, line: bytes) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import platformdirs
 
 from xprim_nb.config.capabilities import AICapabilities
+from xprim_nb.config.database import check_database_url, mask_database_url
 from xprim_nb.config.masking import mask_url
 from xprim_nb.errors import ConfigError
 
@@ -93,6 +94,8 @@ class Config:
         connect_timeout_s: Longest wait for a connection, in seconds.
         stall_timeout_s: Longest silence on an open connection, in seconds.
         partial_max_age_s: Unfinished pulls idle for longer are pruned, in seconds.
+        database_url: Where checkpoints are kept, `postgresql://…` or `sqlite:///…`; a file beside the prompts when None
+            or empty. Its password is never shown.
         ai: What models may use here.
         has_environment: The environment is applied already; set by `from_env`, so that what is changed afterwards
             (`--data-dir`, `%xprim config`) wins over it.
@@ -115,6 +118,7 @@ class Config:
     connect_timeout_s: float = 10.0
     stall_timeout_s: float = 30.0
     partial_max_age_s: float = 24 * 3600.0
+    database_url: str | None = None
     ai: AICapabilities = field(default_factory=AICapabilities)
     has_environment: bool = field(default=False, repr=False, compare=False)
 
@@ -127,6 +131,10 @@ class Config:
             object.__setattr__(self, "data_dir", Path(self.data_dir))
         if self.registry_url is not None:
             object.__setattr__(self, "registry_url", os.fspath(self.registry_url) or None)
+        if self.database_url is not None:
+            object.__setattr__(self, "database_url", self.database_url.strip() or None)
+        if self.database_url is not None:
+            check_database_url(self.database_url, "database_url")
         # One mirror alone is text, and text is a sequence too: of letters.
         several = (self.mirrors,) if isinstance(self.mirrors, str | os.PathLike) else self.mirrors
         object.__setattr__(self, "mirrors", tuple(map(os.fspath, several)))
@@ -151,8 +159,8 @@ class Config:
         """The settings with the environment on top; as they are when it was applied before.
 
         `<APPNAME>_MODELS_DIR` wins over `data_dir`, as in the original; `XPRIM_MODELS_REGISTRY_URL` (several URLs or
-        absolute directories separated by spaces are mirrors) fills an unset `registry_url`; `XPRIM_OFFLINE=1` switches
-        offline mode on.
+        absolute directories separated by spaces are mirrors) fills an unset `registry_url`, `XPRIM_DATABASE_URL` an unset
+        `database_url`; `XPRIM_OFFLINE=1` switches offline mode on.
 
         Raises:
             ConfigError: A variable has a value that cannot work; the message names the variable.
@@ -173,6 +181,10 @@ class Config:
         urls = _NEXT_REGISTRY.split(named) if named else []
         if urls and config.registry_url is None:
             config = replace(config, registry_url=urls[0], mirrors=(*urls[1:], *config.mirrors))
+        database = env.get("XPRIM_DATABASE_URL", "").strip()
+        if database and config.database_url is None:
+            check_database_url(database, "XPRIM_DATABASE_URL")
+            config = replace(config, database_url=database)
         switch = env.get("XPRIM_OFFLINE", "").strip().lower()
         if switch not in _TRUE | _FALSE:
             raise ConfigError(f"XPRIM_OFFLINE is {switch!r}, and must be 1 or 0.", subject="XPRIM_OFFLINE")
@@ -204,6 +216,7 @@ class Config:
         values["mirrors"] = tuple(mask_url(url) for url in self.mirrors)
         values["headers"] = dict.fromkeys(self.headers, "***")
         values["proxy"] = mask_url(self.proxy) if self.proxy else None
+        values["database_url"] = mask_database_url(self.database_url) if self.database_url else None
         values["ai"] = self.ai.shown()
         return values
 
@@ -220,6 +233,7 @@ class Config:
             "headers": ", ".join(f"{name}: ***" for name in self.headers) or "none",
             "proxy": str(shown["proxy"] or "the environment's"),
             "verify": str(verify),
+            "database_url": str(shown["database_url"] or "a file beside the prompts"),
             **self.ai.told(),
         }
 
