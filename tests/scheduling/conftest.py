@@ -1,19 +1,25 @@
-"""A ledger, its clock, and a neighbour: what tests of the ledger share."""
+"""A ledger, its clock, and a neighbour; an engine with scripted models: what tests of this room share."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from xprim_nb.config.capabilities import AICapabilities
+from xprim_nb.scheduling.devices import SimulatedDevice
+from xprim_nb.scheduling.engine import Engine
 from xprim_nb.scheduling.kernels import started_mark, this_kernel
 from xprim_nb.scheduling.leases import KernelId
 from xprim_nb.scheduling.ledger import Ledger
 
+from .fakes import FakeBackend, NoModels
 from .rooms import Clock
+
+_GB = 1 << 30
 
 
 @pytest.fixture
@@ -52,3 +58,21 @@ def neighbour() -> Iterator[KernelId]:
     yield KernelId(process.pid, mark, this_kernel().boot, "other.ipynb")
     process.kill()
     process.communicate(timeout=10)
+
+
+@pytest.fixture
+def backend() -> FakeBackend:
+    """Three models of which two fit on the device together."""
+    return FakeBackend(sizes={"a": 3 * _GB, "b": 3 * _GB, "c": 3 * _GB, "big": 9 * _GB})
+
+
+@pytest.fixture
+async def engine(backend: FakeBackend, tmp_path: Path) -> AsyncIterator[Engine]:
+    """An engine with a simulated device of 8 GB, and a ledger of its own."""
+    async with Engine(
+        NoModels(),
+        AICapabilities(ledger_dir=tmp_path / "ledger"),
+        devices=[SimulatedDevice("sim:8gb", total_bytes=8 * _GB)],
+        backends={"fake": backend},
+    ) as engine:
+        yield engine

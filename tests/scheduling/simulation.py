@@ -40,7 +40,7 @@ from xprim_nb.scheduling.happenings import (
     Wake,
 )
 from xprim_nb.scheduling.plan import plan
-from xprim_nb.scheduling.policy import decide
+from xprim_nb.scheduling.policy import decide, weigh
 from xprim_nb.scheduling.queue import rank
 from xprim_nb.scheduling.state import Charges, Option, Request, State
 
@@ -254,6 +254,7 @@ class World:  # house: one world, whose parts are only right together
         """One decision, checked and carried out."""
         before = self.state
         self.state, effects = decide(before, event)
+        assert before.waiting or weigh(before, event) == (self.state, effects), "the short way is another"
         self.log.append((event, effects))
         self.alarm = self._alarm_of(effects)
         if isinstance(event, PinSet) and not any(isinstance(each, PinRefused) for each in effects):
@@ -275,7 +276,8 @@ class World:  # house: one world, whose parts are only right together
         key = self.chance.choice(sorted(self.options))
         found = plan(self.state, key, self.options[key], slots=self.slots[key])
         assert str(found)
-        asked = Arrived(self.now, Request("?", key, 70, self.now), self.options[key], self.slots[key])
+        # Behind whoever came in the same moment, as a plan ranks: the next number that the scheduler gives.
+        asked = Arrived(self.now, Request("~", key, 70, self.now), self.options[key], self.slots[key])
         effects = decide(self.state, asked).effects
         if any(each.model == key for each in self.state.waiting) or found.verdict in ("resident", "coming"):
             return  # it was decided for who was before
@@ -293,7 +295,7 @@ class World:  # house: one world, whose parts are only right together
             effects,
         )
         assert not loads or found.degraded == loads[0].degraded
-        rejected = [each.kind for each in effects if isinstance(each, Reject) and each.request_id == "?"]
+        rejected = [each.kind for each in effects if isinstance(each, Reject) and each.request_id == "~"]
         assert rejected == {"impossible": ["capacity"], "broken": ["broken"]}.get(found.verdict, [])
 
     def _alarm_of(self, effects: tuple[Effect, ...]) -> float | None:

@@ -10,7 +10,7 @@ from tests.scheduling.fakes import FakeRunner, until
 from xprim_nb.errors import GenerationFailedError, TimedOutError
 from xprim_nb.scheduling.answering import Limits, read
 from xprim_nb.scheduling.asking import Asking
-from xprim_nb.workers.values import GenerateRequest, LoadOptions, Measured
+from xprim_nb.workers.values import GenerateRequest, LoadOptions, Measured, Sampling
 
 _PATIENT = Limits(first_token_s=20.0, between_tokens_s=20.0, total_s=None)
 
@@ -55,6 +55,22 @@ async def test_silence_inside_an_answer_is_measured_anew() -> None:
         await read(runner, GenerateRequest("one two"), Limits(20.0, 0.02, None), asking)
     assert passed.value.phase == "between_tokens"
     assert "after 1 token" in str(passed.value)
+
+
+@pytest.mark.parametrize("most", [None, 256])
+async def test_without_a_limit_of_tokens_the_time_is_the_limit(most: int | None) -> None:
+    """What came is the answer, cut; with one, an answer that takes too long is an error."""
+    runner, asking = _runner(), Asking("fake:m")
+    asking.on_text = lambda _: runner.gate.clear()
+    asked = GenerateRequest("one two", sampling=Sampling(max_tokens=most))
+    reading = read(runner, asked, Limits(20.0, 20.0, 0.2), asking)
+    if most is None:
+        done = await reading
+        assert (done.ended.reason, done.ended.tokens, done.limit_s) == ("length", 1, 0.2)
+    else:
+        with pytest.raises(TimedOutError):
+            await reading
+    assert runner.endings == ["cancelled"]
 
 
 async def test_who_is_interrupted_lets_the_model_go() -> None:

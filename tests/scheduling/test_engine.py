@@ -6,7 +6,6 @@ What real processes do to it is shown in `test_engine_processes.py`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -31,24 +30,6 @@ from xprim_nb.scheduling.engine import Engine
 from xprim_nb.workers.values import CrashReport
 
 _GB = 1 << 30
-
-
-@pytest.fixture
-def backend() -> FakeBackend:
-    """Three models of which two fit on the device together."""
-    return FakeBackend(sizes={"a": 3 * _GB, "b": 3 * _GB, "c": 3 * _GB, "big": 9 * _GB})
-
-
-@pytest.fixture
-async def engine(backend: FakeBackend, tmp_path: Path) -> AsyncIterator[Engine]:
-    """An engine with a simulated device of 8 GB, and a ledger of its own."""
-    async with Engine(
-        NoModels(),
-        AICapabilities(ledger_dir=tmp_path / "ledger"),
-        devices=[SimulatedDevice("sim:8gb", total_bytes=8 * _GB)],
-        backends={"fake": backend},
-    ) as engine:
-        yield engine
 
 
 async def test_a_prompt_becomes_text(engine: Engine) -> None:
@@ -211,6 +192,20 @@ async def test_an_eviction_ends_although_the_model_is_wanted_again(
     assert backend.loads() == ["a", "a"]
 
 
+async def test_the_queue_says_who_asks(engine: Engine, backend: FakeBackend) -> None:
+    """The note of whoever waits stands in the queue, and is gone with them."""
+    await engine.load("fake:a", note="In [1]")
+    backend.gate.clear()
+    first = asyncio.create_task(engine.generate("fake:a", "one", note="In [2]"))
+    await until(lambda: backend.runners[0].requests)
+    second = asyncio.create_task(engine.generate("fake:a", "two", note="train.py:31"))
+    await until(lambda: engine.snapshot().queue)
+    assert [each.note for each in engine.snapshot().queue] == ["train.py:31"]
+    backend.gate.set()
+    await asyncio.gather(first, second)
+    assert engine.snapshot().queue == ()
+
+
 async def test_evicted_names_those_that_left_for_this_load(engine: Engine) -> None:
     """A second load of a model does not tell again who left for the first."""
     for name in ("a", "b", "c"):
@@ -250,7 +245,8 @@ async def test_a_crash_before_the_first_token_is_repeated(engine: Engine, backen
     reply = await engine.generate("fake:a", "hello")
     assert (reply.text, reply.retries) == ("hello ", 1)
     assert backend.loads() == ["a", "a"]
-    assert any(isinstance(each, WorkerFailed) for each in told)
+    failed = [each.message for each in told if isinstance(each, WorkerFailed)]
+    assert failed == ["The worker of fake:a (pid 1) is gone. It was killed."]
     assert engine.crashes()[0].cause == "killed"
 
 

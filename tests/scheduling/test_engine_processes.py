@@ -22,7 +22,7 @@ import pytest
 from tests.scheduling.fakes import until
 from xprim_nb.config import Config
 from xprim_nb.config.capabilities import AICapabilities
-from xprim_nb.errors import NoCapacityError, WorkerCrashedError, XprimError
+from xprim_nb.errors import GenerationFailedError, NoCapacityError, WorkerCrashedError, XprimError
 from xprim_nb.manager import Manager
 from xprim_nb.manager.engines import open_engine
 from xprim_nb.scheduling.devices import SimulatedDevice
@@ -61,6 +61,18 @@ async def test_the_demo_model_is_installed_and_speaks(engine: Engine) -> None:
     second = await engine.generate(_MODEL, _PROMPT, max_tokens=24)
     assert (second.text, second.worker_pid) == (first.text, first.worker_pid)
     assert (second.timings.install_s, second.timings.load_s) == (0, 0)
+
+
+async def test_a_prompt_that_does_not_fit_says_how_to_get_more_room(engine: Engine) -> None:
+    """A model stays as somebody asked for it before; the way out that the error names is one."""
+    await engine.load(_MODEL, context_tokens=24)
+    long = "Once upon a time there was a little dog, and the dog liked to play in the park all day."
+    with pytest.raises(
+        GenerationFailedError, match=r"leaves no room for an answer in a context of 24\."
+    ) as caught:
+        await engine.generate(_MODEL, long, max_tokens=4)
+    assert "context_tokens" in caught.value.hint
+    assert (await engine.generate(_MODEL, long, max_tokens=4, context_tokens=200)).tokens == 4
 
 
 async def test_seeds_are_honoured(engine: Engine) -> None:

@@ -151,7 +151,7 @@ def test_plans_are_enough_minimal_and_found_when_there_is_one(
     made = []
     for number, (kind, size, more) in enumerate(drawn):
         key = f"m{number}"
-        made.append(_awake(key, size, more) if kind == "awake" else _parked(key, size, more))  # type: ignore[arg-type]
+        made.append(_awake(key, size, more) if kind == "awake" else _parked(key, size, more))  # type: ignore[arg-type]  # drawn
     room, need = _room(gpu=free_gpu, cpu=free_cpu), {"gpu": gpu, "cpu": cpu}
     found = choose(need, room, made)
     everybody = [Victim(each, "disk") for each in made]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
 from tests.scheduling.fakes import FakeBackend, until
+from xprim_nb.config.capabilities import AutoInstall
 from xprim_nb.errors import NotInstalledError
 from xprim_nb.scheduling.installing import Installations
+from xprim_nb.workers.values import InstallProgress
 
 
 async def test_many_who_ask_cause_one_installation() -> None:
@@ -16,10 +19,11 @@ async def test_many_who_ask_cause_one_installation() -> None:
     backend, installations = FakeBackend(missing={"m"}), Installations("yes")
     backend.install_gate.clear()
     heard: list[int] = []
-    asking = [
-        asyncio.create_task(installations.ensure(backend, "m", lambda _, i=i: heard.append(i)))  # type: ignore[misc]
-        for i in range(10)
-    ]
+
+    def hear(who: int, _: InstallProgress) -> None:
+        heard.append(who)
+
+    asking = [asyncio.create_task(installations.ensure(backend, "m", partial(hear, i))) for i in range(10)]
     await until(lambda: len(heard) == 10)
     backend.install_gate.set()
     await asyncio.gather(*asking)
@@ -42,9 +46,9 @@ async def test_who_leaves_does_not_stop_it() -> None:
 
 
 @pytest.mark.parametrize("policy", ["ask", "never"])
-async def test_a_policy_may_forbid_it(policy: str) -> None:
+async def test_a_policy_may_forbid_it(policy: AutoInstall) -> None:
     """Unless it is set to yes a missing model is told, with the command that installs it; a call may allow it."""
-    backend, installations = FakeBackend(missing={"m"}), Installations(policy)  # type: ignore[arg-type]
+    backend, installations = FakeBackend(missing={"m"}), Installations(policy)
     with pytest.raises(NotInstalledError, match="not installed") as refused:
         await installations.ensure(backend, "m", lambda _: None)
     assert "pull m" in refused.value.hint

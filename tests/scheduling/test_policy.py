@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from xprim_nb.scheduling.happenings import Alarm, Arrived, Finished, Ticked
-from xprim_nb.scheduling.policy import decide
+from xprim_nb.scheduling.happenings import Alarm, Arrived, Finished, Start, Ticked
+from xprim_nb.scheduling.policy import decide, weigh
 from xprim_nb.scheduling.state import Foreign, Option, Request, State
 
 from .scenes import Scene, device, gb, option
@@ -266,6 +268,21 @@ def test_decisions_leave_their_input_as_it_was() -> None:
     assert state == State((device("gpu", 8),), now=1.0)
     assert decide(state, event) == first
     assert first.state.models["numpy:a"].status == "loading"
+
+
+def test_a_request_to_an_idle_model_starts_by_a_short_way() -> None:
+    """The result is what all steps come to; whatever concerns somebody else goes all the way."""
+    scene = Scene(8.0)
+    scene.have("a", "b")
+    known = scene.state.models["numpy:a"]
+    event = Arrived(scene.now + 1.0, Request("r", "numpy:a", 70, scene.now + 1.0), known.options)
+    short = decide(scene.state, event)
+    assert short == weigh(scene.state, event)
+    assert short.effects == (Start("r", "numpy:a"),)
+    assert short.state.models["numpy:b"] is scene.state.models["numpy:b"]
+    for again in (event, replace(event, request=replace(event.request, kind="load"))):
+        assert decide(short.state, again) == weigh(short.state, again)
+        assert decide(scene.state, again) == weigh(scene.state, again)
 
 
 def test_an_idle_engine_has_no_timer() -> None:

@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from xprim_nb.scheduling.queue import (
+    Line,
     effective,
     first_of,
     line_length,
@@ -16,6 +17,7 @@ from xprim_nb.scheduling.queue import (
     next_swap,
     rank,
     ranked,
+    ranks_of,
     spared_until,
     window_end,
 )
@@ -119,12 +121,12 @@ def test_lines_keep_the_order_of_arrival() -> None:
         "a": {70: ["1", "3"], 90: ["2"]},
         "b": {50: ["4"]},
     }
-    assert first_of(lines["a"], 3.0, _LIMITS).id == "2"
+    assert first_of(lines["a"], ranks_of(lines, 3.0, _LIMITS)).id == "2"
     assert (line_length(lines, "a"), line_length(lines, "c")) == (3, 0)
 
 
 def _model(**changes: object) -> ModelState:
-    return ModelState("a", (), status="resident", served=5, last_used=9.99, **changes)  # type: ignore[arg-type]
+    return ModelState("a", (), status="resident", served=5, last_used=9.99, **changes)  # type: ignore[arg-type]  # any fields
 
 
 def test_a_window_ends_by_time_or_by_answers() -> None:
@@ -145,11 +147,16 @@ def test_who_may_stop_a_model() -> None:
     over = _model(window_at=1.0, window_served=5)
     running = _model(window_at=9.0, window_served=5)
     line = {70: [_request(70, 5.0)]}
+
+    def may(model: ModelState, whose: Line | None, waiter: Request) -> bool:
+        lines = {"a": whose or {}, "w": {waiter.priority: [waiter]}}
+        return may_stop(model, whose, waiter, 10.0, _LIMITS, ranks_of(lines, 10.0, _LIMITS))
+
     before, after, talks = _request(70, 4.0, "w"), _request(70, 6.0, "w"), _request(90, 9.9, "w")
-    assert may_stop(over, line, before, 10.0, _LIMITS)
-    assert not may_stop(over, line, after, 10.0, _LIMITS)
-    assert not may_stop(running, line, before, 10.0, _LIMITS)
-    assert may_stop(running, line, talks, 10.0, _LIMITS)
-    assert not may_stop(ModelState("a", (), status="resident"), line, talks, 10.0, _LIMITS)
-    assert may_stop(over, None, after, 10.0, _LIMITS)
-    assert not may_stop(running, None, talks, 10.0, _LIMITS)
+    assert may(over, line, before)
+    assert not may(over, line, after)
+    assert not may(running, line, before)
+    assert may(running, line, talks)
+    assert not may(ModelState("a", (), status="resident"), line, talks)
+    assert may(over, None, after)
+    assert not may(running, None, talks)

@@ -22,7 +22,7 @@ def test_one_that_answers_is_ready() -> None:
     assert vigil.wants_ping(101.0)
     vigil.pinged(101.0)
     assert not vigil.wants_ping(105.0)
-    vigil.heard(101.2)
+    vigil.answered(101.2)
     assert vigil.health(500.0) == "ready"
 
 
@@ -45,7 +45,7 @@ def test_one_that_computes_is_suspect_and_never_hung() -> None:
         vigil.saw(Sample(at, 10 * _MB, cpu_s=second * 0.9))
         assert vigil.health(at) != "hung"
     assert vigil.health(at) == "suspect"
-    vigil.heard(at)
+    vigil.answered(at)
     assert vigil.health(at) == "ready"
 
 
@@ -67,3 +67,31 @@ def test_a_question_stands_when_new_work_begins() -> None:
     vigil.pinged(100.0)
     vigil.begin(104.0)
     assert vigil.health(104.0) == "suspect"
+
+
+def test_a_late_answer_is_not_the_answer_to_the_next_question() -> None:
+    """One that answers an earlier question and then falls silent is suspect, though it was heard after the second."""
+    vigil = _vigil()
+    vigil.pinged(101.0)
+    vigil.pinged(101.5)
+    vigil.answered(101.6)
+    assert vigil.health(102.0) == "ready"
+    assert vigil.health(103.2) == "suspect"
+
+
+def test_asking_again_and_again_hides_no_silence() -> None:
+    """The oldest question that has no answer counts, however often it is asked."""
+    vigil = _vigil()
+    for second in range(int(HANG_S)):
+        vigil.pinged(101.0 + second)
+    assert vigil.health(101.0 + HANG_S - 0.5) == "suspect"
+    assert vigil.health(101.0 + HANG_S) == "hung"
+
+
+def test_work_that_arrives_is_a_sign_of_life() -> None:
+    """A reader that is slow to answer while pieces come is not suspect; when they stop, it becomes so."""
+    vigil = _vigil()
+    vigil.pinged(101.0)
+    vigil.progressed(110.0)
+    assert vigil.health(111.0) == "ready"
+    assert vigil.health(112.0) == "suspect"

@@ -116,3 +116,21 @@ def test_the_threads_end_with_the_worker() -> None:
     while any(each.name.startswith("xprim-worker-") for each in threading.enumerate()):
         assert time.monotonic() < end
         time.sleep(0.005)
+
+
+def test_what_did_not_fit_at_once_arrives_whole_and_in_its_order() -> None:
+    """Small frames behind ones that fill the pipe several times over are read in the order they were sent in."""
+    heard = _Heard(
+        _SAY
+        + "time.sleep(0.3)\n"
+        + "while (frame := wire.unpack(sys.stdin.buffer.read)):\n"
+        + "    say(op='got', id=frame[0]['id'], size=len(frame[1]))\n"
+        + "    if frame[0]['op'] == 'last': break\n"
+    )
+    sizes = [0, 300_000, 0, 70_000, 1, 0, 500_000, 0]
+    for number, size in enumerate(sizes):
+        heard.tidings.post(
+            wire.pack({"op": "last" if number == len(sizes) - 1 else "take", "id": number}, b"x" * size)
+        )
+    assert heard.ended.wait(20)
+    assert [(frame["id"], frame["size"]) for frame in heard.frames] == list(enumerate(sizes))

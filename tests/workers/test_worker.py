@@ -59,6 +59,20 @@ async def test_an_interpreter_that_is_not_there_is_named(tmp_path: Path, name: s
     assert caught.value.report.cause == "no_hello"
 
 
+async def test_who_asked_for_a_worker_is_named_where_none_starts(tmp_path: Path) -> None:
+    """The message and the report have the model beside the interpreter, whether that is missing or says nothing."""
+    with pytest.raises(
+        WorkerStartError, match=r"No worker starts for test/a v1: .*nothing cannot be"
+    ) as caught:
+        await Worker.start(Environment(python=tmp_path / "nothing"), 5.0, "test/a v1")
+    assert isinstance(caught.value.report, CrashReport)
+    assert (caught.value.subject, caught.value.report.model) == ("test/a v1", "test/a v1")
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.exit(3)\n")
+    where = Environment(variables={"PYTHONPATH": str(tmp_path)})
+    with pytest.raises(WorkerStartError, match=r"The worker of test/a v1 \(pid \d+\) is gone"):
+        await Worker.start(where, 20.0, "test/a v1")
+
+
 async def test_an_older_python_is_refused_by_name(tmp_path: Path) -> None:
     """A worker under Python 3.9 starts, says so, and is refused with its path and both versions."""
     (tmp_path / "sitecustomize.py").write_text(

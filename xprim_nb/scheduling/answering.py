@@ -30,15 +30,21 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A whole answer: how it ended, and the seconds to its first token and to its end."""
+    """A whole answer: how it ended, and the seconds to its first token and to its end.
+
+    `limit_s` is the limit of time that cut it; None when none did.
+    """
 
     ended: Ended
     first_token_s: float
     total_s: float
+    limit_s: float | None = None
 
 
 async def read(runner: Runner, request: GenerateRequest, limits: Limits, asking: Asking) -> Read:
     """Read an answer to its end; whatever ends it early, the model serves the next one.
+
+    One that has no limit of tokens is cut by the limit of its whole time, as by one of tokens: what came is not thrown away.
 
     Raises:
         TimedOutError: A limit was passed; `phase` says which.
@@ -50,7 +56,13 @@ async def read(runner: Runner, request: GenerateRequest, limits: Limits, asking:
     stream = runner.generate(request)
     try:
         while True:
-            item = await _next(stream, limits, began, first, asking)
+            try:
+                item = await _next(stream, limits, began, first, asking)
+            except TimedOutError as error:
+                if error.phase != "total" or first is None or request.sampling.max_tokens is not None:
+                    raise
+                took = time.monotonic() - began
+                return Read(Ended("length", tokens=asking.tokens), first, took, limits.total_s)
             if isinstance(item, Ended):
                 took = time.monotonic() - began
                 return Read(item, first if first is not None else took, took)

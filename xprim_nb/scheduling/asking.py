@@ -49,8 +49,9 @@ Timeout: TypeAlias = float | _Default | None
 def build_request(
     prompt: str | None,
     messages: Sequence[MessageLike] | None,
+    body: Mapping[str, object] | None = None,
     *,
-    max_tokens: int,
+    max_tokens: int | None,
     temperature: float,
     top_p: float,
     top_k: int,
@@ -62,11 +63,11 @@ def build_request(
     Raises:
         ConfigError: One of them cannot work; the message names it.
     """
-    if (prompt is None) == (messages is None):
-        raise ConfigError("Give either a prompt or messages.", subject="prompt")
+    if sum(each is not None for each in (prompt, messages, body)) != 1:
+        raise ConfigError("Give either a prompt, or messages, or a body.", subject="prompt")
     if not isinstance(prompt, str | None):
         raise ConfigError(f"The prompt is text, not {type(prompt).__name__}.", subject="prompt")
-    _check(max_tokens >= 1, "max_tokens", max_tokens, "at least 1")
+    _check(max_tokens is None or max_tokens >= 1, "max_tokens", max_tokens, "at least 1")
     _check(0 <= temperature < math.inf, "temperature", temperature, "0 or above")
     _check(0 < top_p <= 1, "top_p", top_p, "above 0, and 1 at most")
     _check(top_k >= 0, "top_k", top_k, "0 or above")
@@ -77,7 +78,7 @@ def build_request(
         # Told in the reply, so that any answer can be had again.
         seed = secrets.randbits(31) if temperature > 0 else 0
     sampling = Sampling(max_tokens, float(temperature), float(top_p), top_k, seed, stops)
-    return GenerateRequest(prompt, tuple(map(_message, messages or ())), sampling)
+    return GenerateRequest(prompt, tuple(map(_message, messages or ())), sampling, body=body)
 
 
 def check_priority(priority: str) -> str:
@@ -147,6 +148,7 @@ class Asking:
     Attributes:
         model: As its user named it, then `backend:name`.
         on_text: Called with each piece of text, in the loop's thread.
+        note: What asks: a cell, a command.
     """
 
     model: str
@@ -159,6 +161,7 @@ class Asking:
     pieces: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
     where: Callable[[Asking], tuple[int, str, float]] | None = None
+    note: str = ""
 
     def add(self, text: str, tokens: int) -> None:
         """Take a piece of the answer."""
@@ -168,6 +171,10 @@ class Asking:
             self.pieces.append(text)
             if self.on_text is not None:
                 self.on_text(text)
+
+    def wait(self, reason: str) -> None:
+        """Wait for something that is no turn with a model, and say why; an empty reason ends it."""
+        self.phase, self.reason, self.where = "queued", reason, None
 
     def snapshot(self) -> GenerateProgress:
         """The progress now."""

@@ -55,7 +55,7 @@ class Awake(Ready):
             asking.request_id = number
 
         await self.scheduler.acquire(
-            held, options, priority=check_priority(priority), load_only=True, on_id=note_id
+            held, options, priority=check_priority(priority), load_only=True, on_id=note_id, note=note
         )
         return self.view(held.key)
 
@@ -125,7 +125,7 @@ class Awake(Ready):
         Raises:
             NotInstalledError: It is not installed, and its size not known.
         """
-        held = await self.ready(model, settings, Asking(str(model)), install=False)
+        held = await self.ready(model, settings, Asking(str(model)), install=False, changes=False)
         await self.scheduler.look()
         return plan(self.scheduler.state, held.key, await self.options(held))
 
@@ -144,7 +144,8 @@ class Awake(Ready):
     async def why(self, model: str) -> str:
         """Why a model is as it is, in a sentence: why it was evicted, why it waits."""
         held = self._known(model)
-        return explain.why(list(self.scheduler.log), held.key if held is not None else str(model))
+        key = held.key if held is not None else str(model)
+        return explain.why(list(self.scheduler.log), key, self.scheduler.now())
 
     async def timeline(self) -> list[TimelineRow]:
         """What happened to models on this machine, and which cell caused it, oldest first."""

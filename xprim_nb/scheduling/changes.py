@@ -76,7 +76,7 @@ def absorb(draft: Draft, event: Event) -> None:
 
 def _arrived(draft: Draft, event: Arrived) -> None:  # 1.1
     request, known = event.request, draft.models.get(event.request.model)
-    if any(request.id == each.id for each in draft.waiting) or _answering(draft, request.id):
+    if request.id in [each.id for each in draft.waiting] or _answering(draft, request.id):
         return
     if known is None:
         known = ModelState(request.model, event.options, slots=event.slots)
@@ -92,7 +92,10 @@ def _arrived(draft: Draft, event: Arrived) -> None:  # 1.1
 
 
 def _answering(draft: Draft, request_id: str) -> ModelState | None:
-    return next((each for each in draft.models.values() if request_id in each.in_flight), None)
+    for model in draft.models.values():
+        if request_id in model.in_flight:
+            return model
+    return None
 
 
 def _finished(draft: Draft, event: Finished) -> None:  # 1.2

@@ -8,6 +8,7 @@ Source: spec 4 §Residency (`ledger`); research residency §4.9.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
 
 from xprim_nb.scheduling.estimate import taken
@@ -35,9 +36,28 @@ class Charging:
 
     def __init__(self, ledger: Ledger, monitor: DeviceMonitor) -> None:
         self.ledger, self.monitor = ledger, monitor
+        self._owed: dict[str, str] = {}
+        self._paying = threading.Lock()
+
+    @property
+    def owes(self) -> bool:
+        """True while something is charged that is gone: the ledger could not be written when it went."""
+        return bool(self._owed)
+
+    def pay(self) -> None:
+        """Give back what is owed.
+
+        Raises:
+            StorageError: The ledger can still not be written; it stays owed.
+        """
+        with self._paying:
+            for lease_id, reason in list(self._owed.items()):
+                self._release(lease_id, reason)
+                del self._owed[lease_id]
 
     def look(self) -> tuple[tuple[DeviceState, ...], tuple[Foreign, ...]]:
         """The devices as they are now, and what other kernels hold."""
+        self.pay()
         return self.states(), self.ledger.foreign()
 
     def states(self) -> tuple[DeviceState, ...]:
@@ -109,7 +129,7 @@ class Charging:
     def leave(self, held: Held, reason: str) -> dict[str, int]:
         """Say that its process ends; the result is what was free before."""
         free = self.free()
-        lease = self._lease(held)
+        lease = self._lease(held.lease_id)
         if lease is not None and lease.state != "releasing":
             self.ledger.advance(lease.id, "releasing", reason=reason)
         return free
@@ -132,9 +152,18 @@ class Charging:
         return gone
 
     def release(self, held: Held, reason: str) -> None:
-        """Give the charge back. Idempotent."""
-        lease = self._lease(held)
-        held.lease_id = ""
+        """Give the charge back; it is owed where that fails. Idempotent.
+
+        Raises:
+            StorageError: The ledger cannot be written.
+        """
+        lease_id, held.lease_id = held.lease_id, ""
+        if lease_id:
+            self._owed[lease_id] = reason
+            self.pay()
+
+    def _release(self, lease_id: str, reason: str) -> None:
+        lease = self._lease(lease_id)
         if lease is None:
             return
         if lease.state not in ("reserved", "releasing", "ghost"):
@@ -148,6 +177,7 @@ class Charging:
 
     def asked(self, now: float) -> list[Event]:
         """What other processes asked for since the last look, as events of the moment `now`."""
+        self.pay()
         events: list[Event] = []
         for ask in self.ledger.asks():
             if ask.wish == "evict":
@@ -157,5 +187,5 @@ class Charging:
             self.ledger.answer(ask, "It is being done.")
         return events
 
-    def _lease(self, held: Held) -> Lease | None:
-        return next((each for each in self.ledger.leases() if each.id == held.lease_id), None)
+    def _lease(self, lease_id: str) -> Lease | None:
+        return next((each for each in self.ledger.leases() if each.id == lease_id), None)

@@ -45,7 +45,7 @@ class Draft:
 
     def change(self, key: str, **changes: Any) -> ModelState:
         """Some fields of a model are new."""
-        self.models[key] = changed = replace(self.models[key], **changes)
+        self.models[key] = changed = self.models[key].changed(**changes)
         return changed
 
     def enqueue(self, request: Request) -> None:

@@ -10,12 +10,12 @@ Source: spec 4; seeds/003.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from xprim_nb.errors import NotInstalledError, ProviderError, RateLimitedError, WorkerError
+from xprim_nb.errors import ConfigError, NotInstalledError, ProviderError, RateLimitedError, WorkerError
 from xprim_nb.scheduling.answering import Limits as TimeLimits
 from xprim_nb.scheduling.answering import Read, read
 from xprim_nb.scheduling.asking import (
@@ -75,9 +75,10 @@ class Engine(Awake):
         prompt: str | None = None,
         *,
         messages: Sequence[MessageLike] | None = None,
+        body: Mapping[str, object] | None = None,
         loras: Sequence[LoraWish] | str = (),
         priority: str = "default",
-        max_tokens: int = 256,
+        max_tokens: int | None = 256,
         temperature: float = 0.0,
         top_p: float = 1.0,
         top_k: int = 0,
@@ -96,9 +97,10 @@ class Engine(Awake):
             model: `group/model version`, a directory, or `backend:name`.
             prompt: Continued as it is.
             messages: Laid out by the model's chat template: mappings with `role` and `content`.
+            body: Instead of both: a request laid out for a server, which is sent as it stands.
             loras: LoRA layers, by name; `("name", weight)` or `"name*weight"` gives one another weight than 1.
             priority: `system`, `realtime`, `default` or `batch`.
-            max_tokens: Most tokens of the answer.
+            max_tokens: Most tokens of the answer; None until it ends by itself, its context is full or its time is over.
             temperature: 0 for the most likely token each time.
             top_p: See `Sampling`.
             top_k: See `Sampling`.
@@ -121,6 +123,7 @@ class Engine(Awake):
         request = build_request(
             prompt,
             messages,
+            body,
             max_tokens=max_tokens,
             temperature=temperature,
             top_p=top_p,
@@ -129,13 +132,19 @@ class Engine(Awake):
             stop=stop,
         )
         asking = asking or Asking(str(model))
-        asking.on_text = stream or asking.on_text
+        asking.on_text, asking.note = stream or asking.on_text, note
         check_priority(priority)
         wishes = parse_loras(loras)
         began = self._now()
         held = await self.ready(model, settings, asking, install=install, note=note)
         if wishes:
             request = replace(request, loras=await self._layers(held.backend, wishes, install=install))
+        if body is not None and not held.backend.capabilities.takes_body:
+            raise ConfigError(
+                f"{model} takes no request that was laid out elsewhere: it runs here.",
+                subject="body",
+                hint="Give it a prompt or messages.",
+            )
         installed_s = self._now() - began if asking.phase == "installing" else 0.0
         return await self._answer(
             held, request, priority, self._time_limits(timeout), asking, began, installed_s
@@ -180,7 +189,12 @@ class Engine(Awake):
 
         options = await self.options(held)
         grant = await self.scheduler.acquire(
-            held, options, priority=priority, limit_s=self.settings.queue_timeout_s, on_id=note_id
+            held,
+            options,
+            priority=priority,
+            limit_s=self.settings.queue_timeout_s,
+            on_id=note_id,
+            note=asking.note,
         )
         return grant, self._now() - began
 
@@ -228,10 +242,13 @@ class Engine(Awake):
             evicted=grant.evicted,
             loras=tuple(each.name for each in request.loras),
             retries=retries,
+            usage=done.ended.usage,
+            cut=_cut(done, request, grant),
+            tool_calls=done.ended.tool_calls,
         )
 
 
-def _unheard(progress: InstallProgress) -> None:
+def _unheard(progress: InstallProgress) -> None:  # house: nobody listens
     """A layer is a few hundred kilobytes: its progress is not shown."""
 
 
@@ -245,6 +262,24 @@ def _timings(grant: Grant, done: Read, install_s: float, queued_s: float, total_
         generate_s=done.total_s,
         total_s=total_s,
     )
+
+
+def _cut(done: Read, request: GenerateRequest, grant: Grant) -> str:
+    """By what an answer was cut, and what to do; empty where it was not, or a server's own limit did."""
+    most = request.sampling.max_tokens
+    if done.ended.reason != "length" or request.body is not None:
+        return ""
+    if done.limit_s is not None:
+        return f"its {done.limit_s:g} s were over; give it more with timeout, or max_tokens"
+    if most is not None and done.ended.tokens >= most:
+        return f"max_tokens={most} was reached; give more"
+    if grant.runner.pid is None:
+        return ""
+    context, longest = grant.runner.context_tokens, grant.held.facts.max_context_tokens
+    more = "context_tokens is the setting of a longer one"
+    if longest and context >= longest:
+        more = "the model has no longer one, and a text of `stop` would end it before"
+    return f"its context of {context:,} tokens was full; {more}"
 
 
 def _wait_before_retry(error: WorkerError | ProviderError, retries: int) -> float:

@@ -41,9 +41,16 @@ class Place(NamedTuple):
     reason: str
 
 
-def why(log: Sequence[Entry], model: str) -> str:
-    """The latest thing that was decided about a model, or happened to it, and why."""
-    now = log[-1].event.at if log else 0.0
+def why(log: Sequence[Entry], model: str, now: float | None = None) -> str:
+    """The latest thing that was decided about a model, or happened to it, why, and how long ago.
+
+    Args:
+        log: Oldest first.
+        model: `backend:name`, or the id of another kernel's lease.
+        now: On the log's clock, in seconds; None for its end, which may be long past where nothing happens.
+    """
+    if now is None:
+        now = log[-1].event.at if log else 0.0
     asked = {
         request.id: request.model
         for event, _ in log
@@ -181,7 +188,7 @@ def _reason_of_blocked(state: State, outlook: Outlook | None) -> str:
             parts.append(f"{name_of(lease.model)} of another kernel ends its work")
             continue
         if victim.who.is_ghost:
-            parts.append(f"memory has come back that is {victim.who.key}")
+            parts.append(f"the memory of {name_of(victim.who.key)} has come back")
             continue
         model = state.models[victim.who.key]
         name = name_of(model.key)

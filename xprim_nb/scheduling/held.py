@@ -30,7 +30,7 @@ class Held:
         backend: Which runs it.
         facts: What it is.
         settings: The backend's own settings that it is loaded with.
-        placements: Ways to hold it, as they were last made up, with what they are made from.
+        placements: Ways to hold it with what they are made from: the latest of each device and context, newest first.
         placed: The one in force.
         runner: While it is loaded.
         lease_id: Of its charge in the ledger.

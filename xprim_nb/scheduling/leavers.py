@@ -19,26 +19,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from xprim_nb.scheduling.eviction import Candidate, by_age, candidate_of, ghost_candidate, lease_candidate
-from xprim_nb.scheduling.queue import Line, may_stop, rank, spared_until
+from xprim_nb.scheduling.queue import Line, Ranks, is_before, may_stop, spared_until
 from xprim_nb.scheduling.room import HOLDING, Amounts, is_fresh
-from xprim_nb.scheduling.state import Limits, ModelState, Request, State
+from xprim_nb.scheduling.state import ModelState, Request, State
 
-__all__ = ["Leavers", "Ranks"]
-
-
-class Ranks(dict[str, tuple[int, float, str]]):
-    """`queue.rank` at one time, once for each request."""
-
-    def __init__(self, now: float, limits: Limits) -> None:
-        super().__init__()
-        self._now, self._limits = now, limits
-
-    def __call__(self, request: Request) -> tuple[int, float, str]:
-        """The request's rank."""
-        found = self.get(request.id)
-        if found is None:
-            found = self[request.id] = rank(request, self._now, self._limits)
-        return found
+__all__ = ["Leavers"]
 
 
 class Leavers:
@@ -121,7 +106,7 @@ class Leavers:
             line = self._lines.get(candidate.key)
             if line and self._is_free(model, line, head):
                 stopped.append(candidate)
-            elif line and self._are_before(line, head):
+            elif line and is_before(line, head, self._ranks):
                 before.append(candidate)
             else:
                 busy.append(candidate)
@@ -144,10 +129,3 @@ class Leavers:
         if model.status != "resident" or model.in_flight:
             return False
         return may_stop(model, line, head, self._now, self._limits, self._ranks)
-
-    def _are_before(self, line: Line, head: Request) -> bool:
-        mine = self._ranks(head)
-        for requests in line.values():  # noqa: SIM110  # a generator costs more than all the rest
-            if self._ranks(requests[0]) < mine:
-                return True
-        return False

@@ -146,6 +146,7 @@ def _queue(scheduler: Scheduler) -> Iterator[QueueView]:
             place.position,
             place.reason,
             max(0.0, scheduler.now() - request.arrived),
+            request.note,
         )
 
 

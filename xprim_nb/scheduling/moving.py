@@ -4,7 +4,8 @@
     evict    draining ─▶ park or close ─▶ watch the device ─▶ release the charge, or leave a ghost ─▶ Left
     crash    the runner's own end ─▶ watch the device ─▶ release ─▶ Crashed
 
-A charge is never dropped before its process has ended and the device shows it.
+A charge is never dropped before its process has ended and the device shows it. Where the ledger cannot be written a
+model leaves all the same, and its charge is owed until it can.
 
 Source: spec 4 §Residency (ledger), §Workers (stop); research residency §4.9.
 """
@@ -51,10 +52,11 @@ from xprim_nb.scheduling.happenings import (
     Wake,
 )
 from xprim_nb.scheduling.held import OUR_SETTINGS, Held
-from xprim_nb.scheduling.leases import freed_at
 from xprim_nb.scheduling.options import Placement
+from xprim_nb.scheduling.recovery import recovered
 from xprim_nb.scheduling.state import Charges, DeviceState, Foreign, Option
 from xprim_nb.workers.contract import Runner
+from xprim_nb.workers.crash import crash_message
 from xprim_nb.workers.values import CrashReport, Environment, LoadOptions, Measured
 
 __all__ = ["Mover"]
@@ -78,8 +80,6 @@ _FINAL = (
 _END_S = 5.0
 # Crash reports kept for panels.
 _REPORTS = 20
-# Drivers show freed memory within 1.5 s as a rule; after 5 s it is a ghost. Source: research residency §3 (ollama).
-_RECOVERY_S, _RECOVERY_POLL_S = 5.0, 0.25
 
 
 class Mover:
@@ -94,7 +94,7 @@ class Mover:
     def __init__(self, charging: Charging, settings: AICapabilities, events: EventHub) -> None:
         self._charging, self._settings, self._events = charging, settings, events
         self._changes: dict[str, asyncio.Event] = {}
-        self._ending: set[asyncio.Task[None]] = set()
+        self._ending: dict[str, asyncio.Task[None]] = {}
         self.crashes: deque[CrashReport] = deque(maxlen=_REPORTS)
 
     def bind(self, post: Callable[[Event], None]) -> None:
@@ -120,6 +120,11 @@ class Mover:
             StorageError: The ledger cannot be read.
         """
         return await settled(self._charging.asked, self._loop.time())
+
+    @property
+    def owes(self) -> bool:
+        """True while a model is charged that is gone; the next look gives that back, if the ledger can be written."""
+        return self._charging.owes
 
     async def ask(self, effect: AskForeign) -> None:
         """Ask another kernel to let an idle model go."""
@@ -165,19 +170,21 @@ class Mover:
 
     async def aclose(self) -> None:
         """Wait for what is still being tidied up after crashes."""
-        await asyncio.gather(*self._ending, return_exceptions=True)
+        await asyncio.gather(*self._ending.values(), return_exceptions=True)
 
     # --- loading --------------------------------------------------------------------------------
 
     async def _load(self, held: Held, effect: Load | Wake) -> None:
+        if (ending := self._ending.get(held.key)) is not None:  # its crashed worker is still charged
+            await asyncio.wait([ending])
         option, began = effect.option, self._loop.time()
         placement = _placement(held, option)
         held.fraction, held.leaving, held.placed = 0.0, False, placement
-        if not await settled(self._charging.reserve, held, placement):
-            devices, foreign = await self.look()
-            self._post(Refused(self._loop.time(), held.key, devices, foreign))
-            return
         try:
+            if not await settled(self._charging.reserve, held, placement):
+                devices, foreign = await self.look()
+                self._post(Refused(self._loop.time(), held.key, devices, foreign))
+                return
             measured = await self._start(held, effect, placement)
             held.load_s, held.fraction = self._loop.time() - began, 1.0
             charges = await settled(self._charging.commit, held, placement, measured)
@@ -185,7 +192,8 @@ class Mover:
             runner, held.runner, held.fraction = held.runner, None, 0.0
             if runner is not None:
                 await runner.close()
-            await settled(self._charging.release, held, "its load ended early")
+            with contextlib.suppress(StorageError):  # it is owed
+                await settled(self._charging.release, held, "its load ended early")
             raise
         # Its end is watched from here on; one that has come already is told at once.
         if held.runner is not None:
@@ -215,18 +223,18 @@ class Mover:
     # --- leaving --------------------------------------------------------------------------------
 
     async def _park(self, held: Held, runner: Runner, reason: str) -> None:
-        await settled(self._charging.drain, held)
+        placement = held.placed
+        assert placement is not None, "what is parked was placed"
         try:
+            await settled(self._charging.drain, held)
             residue = await runner.park()
-        except UnsupportedModelError:
+            charges = await settled(self._charging.park, held, placement, residue, reason)
+        except (StorageError, UnsupportedModelError):  # what cannot be charged as parked does not stay so
             await self._unload(held, runner, reason)
             return
         except WorkerError as error:  # the runner's end is told by its watcher
             _log.warning("%s could not be parked: %s", held.key, error.message)
             return
-        placement = held.placed
-        assert placement is not None, "what is parked was placed"
-        charges = await settled(self._charging.park, held, placement, residue, reason)
         self._post(Left(self._loop.time(), held.key, parked=True, charges=charges))
         self._tell(held, "parked", placement.option.device, reason)
 
@@ -236,8 +244,8 @@ class Mover:
         try:
             charges = await self._gone(held, runner, reason)
         except StorageError as error:  # the model leaves all the same
-            _log.warning("the ledger was not told that %s left: %s", held.key, error.message)
             await runner.close()
+            await self._owe(held, reason, error)
         held.runner, held.departures = None, held.departures + 1
         self._post(Left(self._loop.time(), held.key, parked=False, charges=charges))
         self._tell(held, "absent", "", reason)
@@ -249,24 +257,12 @@ class Mover:
                 await settled(self._charging.learn_use, held, (await runner.stats()).measured)
         before = await settled(self._charging.leave, held, reason)
         await runner.close()
-        return await self._recovered(held, before)
+        return await recovered(self._charging, held, before)
 
-    async def _recovered(self, held: Held, before: dict[str, int]) -> Charges:
-        """Release the charge when the devices show its memory free again, or make it a ghost."""
-        placement, deadline = held.placed, self._loop.time() + _RECOVERY_S
-        charged = placement.option.awake if placement is not None else ()
-        wanted = freed_at(tuple(each for each in charged if each[0].startswith("cuda")), before)
-        while wanted and self._loop.time() < deadline:
-            free = await settled(self._charging.free)
-            if all(free.get(name, size) >= size for name, size in wanted):
-                break
-            await asyncio.sleep(_RECOVERY_POLL_S)
-        else:
-            if wanted:
-                reason = f"its memory was not seen to come back within {_RECOVERY_S:.0f} s"
-                return await settled(self._charging.haunt, held, charged, wanted, reason)
-        await settled(self._charging.release, held, "its memory came back")
-        return ()
+    async def _owe(self, held: Held, reason: str, error: StorageError) -> None:
+        _log.warning("the ledger was not told that %s left: %s", held.key, error.message)
+        with contextlib.suppress(StorageError):
+            await settled(self._charging.release, held, reason)
 
     async def exorcise(self, helds: Sequence[Held]) -> None:
         """Look whether ghosts have faded; ends with `Recovered` for each that has."""
@@ -298,19 +294,25 @@ class Mover:
         accelerated = any(name.startswith("cuda") for name, _ in charges)
         self._post(Crashed(self._loop.time(), held.key, cause, charges if accelerated else ()))
         if report is not None:
-            self._report(held, cause, report)
+            self._report(held, crash_message(report), report)
         self._tell(held, "absent", "", cause)
-        task = self._loop.create_task(self._tidy(held, cause, accelerated=accelerated))
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
+        task = self._ending[held.key] = self._loop.create_task(
+            self._tidy(held, cause, accelerated=accelerated)
+        )
+        task.add_done_callback(lambda _: self._ending.pop(held.key, None))
 
     async def _tidy(self, held: Held, cause: str, *, accelerated: bool) -> None:
+        charges: Charges = ()
+        try:
+            if accelerated:
+                before = await settled(self._charging.leave, held, cause)
+                charges = await recovered(self._charging, held, before)
+            else:
+                await settled(self._charging.release, held, cause)
+        except StorageError as error:
+            await self._owe(held, cause, error)
         if accelerated:
-            before = await settled(self._charging.leave, held, cause)
-            charges = await self._recovered(held, before)
             self._post(Recovered(self._loop.time(), held.key, charges))
-        else:
-            await settled(self._charging.release, held, cause)
         self._wake_up(held.key)
 
     def _report(self, held: Held, message: str, report: CrashReport) -> None:

@@ -1,6 +1,8 @@
 """What loading a model would do: who would leave, how many bytes, how long; or why it cannot be, with the numbers.
 
-The plan is what the next decision would be, because it is made by the same survey.
+The plan is what the next decision would be, because that is made: a survey says what is to be expected, and where others
+leave, the decision itself says who. It may let more of them go than the survey saw, where the room that one of them frees
+belongs to somebody who waits for longer.
 
 Source: spec 4 §Residency (`plan(model)`); research residency §6.3; the house's habit "plan, then do".
 """
@@ -12,8 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from xprim_nb._text import format_bytes, format_seconds
-from xprim_nb.scheduling.eviction import Victim
+from xprim_nb.scheduling.eviction import Victim, candidate_of
 from xprim_nb.scheduling.explain import queue_position, why_not_evict
+from xprim_nb.scheduling.happenings import Arrived, Evict
+from xprim_nb.scheduling.policy import decide
 from xprim_nb.scheduling.room import WORKERS, Room
 from xprim_nb.scheduling.state import PRIORITIES, Charges, ModelState, Option, Request, State
 from xprim_nb.scheduling.survey import Outlook, survey
@@ -22,8 +26,8 @@ from xprim_nb.scheduling.wording import broken_message, name_of, shortage, where
 __all__ = ["DeviceRoom", "Leaving", "ResidencyPlan", "plan"]
 
 PlanVerdict: TypeAlias = Literal["resident", "coming", "fits", "evicts", "waits", "broken", "impossible"]
-# The id of a request that nobody made.
-_ASKED = "(a plan)"
+# The id of a request that nobody made; it sorts after those of who came in the same moment.
+_ASKED = "~ a plan"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +177,20 @@ def plan(
             needed_bytes=told.needed_bytes,
             available_bytes=told.available_bytes,
         )
+    if outlook is not None and outlook.verdict == "evicts":
+        outlook = outlook._replace(victims=(*outlook.victims, *_further(state, known, asked, outlook)))
     return _of_outlook(supposed, known, outlook)
+
+
+def _further(state: State, known: ModelState, asked: Request, outlook: Outlook) -> tuple[Victim, ...]:
+    """Who leaves for it in the next decision, beyond those that the survey chose."""
+    effects = decide(state, Arrived(state.now, asked, known.options, known.slots)).effects
+    seen = {victim.who.key for victim in outlook.victims}
+    return tuple(
+        Victim(candidate_of(state.models[each.model]), each.to)
+        for each in effects
+        if isinstance(each, Evict) and each.for_model == known.key and each.model not in seen
+    )
 
 
 def _of_outlook(state: State, known: ModelState, outlook: Outlook | None) -> ResidencyPlan:

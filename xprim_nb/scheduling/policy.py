@@ -1,5 +1,7 @@
 """What is to be done: `decide(state, event) -> (state, effects)`, with no clock, no chance and no waiting of its own.
 
+    0. A request to a model that is resident and has a free slot starts at once, where nobody waits and nobody is to
+       leave: 1 to 6 would come to the same, and most requests are of this kind.
     1. What happened is written down (`changes`).
        1.1 A request waits; that of a broken model is rejected, unless its circuit has closed meanwhile.
        1.2 An answer has ended: its slot is free.
@@ -42,20 +44,20 @@ Source: spec 4 §Residency; research residency §4.1 (what to beat), §4.2 (deci
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
 from xprim_nb.scheduling.changes import absorb
 from xprim_nb.scheduling.draft import Draft
-from xprim_nb.scheduling.happenings import Alarm, AskForeign, Effect, Event, Load, Start, Wake
+from xprim_nb.scheduling.happenings import Alarm, Arrived, AskForeign, Effect, Event, Load, Start, Wake
 from xprim_nb.scheduling.queue import Line, rank, ranked
 from xprim_nb.scheduling.room import highest
 from xprim_nb.scheduling.state import Request, State
 from xprim_nb.scheduling.survey import Outlook, survey
 from xprim_nb.scheduling.wording import ask_reason, evict_reason, load_reason, name_of, shortage
 
-__all__ = ["Decision", "decide"]
+__all__ = ["Decision", "decide", "weigh"]
 
 
 class Decision(NamedTuple):
@@ -72,6 +74,15 @@ def decide(state: State, event: Event) -> Decision:
         state: As the decision before left it.
         event: What happened; its time is not before that of the state.
     """
+    if isinstance(event, Arrived) and not state.waiting:
+        decided = _at_once(state, event)  # 0
+        if decided is not None:
+            return decided
+    return weigh(state, event)
+
+
+def weigh(state: State, event: Event) -> Decision:
+    """Decide by 1 to 6 alone: what the short way of `decide` is held against."""
     draft = Draft(state, event.at)
     absorb(draft, event)  # 1
     _let_go(draft)  # 2
@@ -81,19 +92,50 @@ def decide(state: State, event: Event) -> Decision:
     return Decision(draft.freeze(), tuple(draft.effects))
 
 
+def _at_once(state: State, event: Arrived) -> Decision | None:  # 0
+    """The decision where nobody else is concerned; None where somebody may be."""
+    request = event.request
+    model = state.models.get(request.model)
+    if model is None or model.status != "resident" or request.kind != "generate":
+        return None
+    is_known = model.slots == event.slots and (not event.options or model.options == event.options)
+    if not is_known or len(model.in_flight) >= model.slots:
+        return None
+    for each in state.models.values():
+        if each.wanted_out or each.window_for or request.id in each.in_flight:
+            return None
+    now = max(state.now, event.at)
+    changed = model.changed(in_flight=model.in_flight | {request.id}, served=model.served + 1, last_used=now)
+    models = {**state.models, request.model: changed}
+    return Decision(
+        State(state.devices, models, (), state.foreign, state.limits, now),
+        (Start(request.id, request.model),),
+    )
+
+
 def _settle(draft: Draft) -> float | None:
-    """Decide until nothing more follows, and say when time alone changes anything."""
+    """Decide until nothing more follows, and say when time alone changes anything.
+
+    This ends. Each effect takes somebody out of the queue, sets a model in motion that is absent, parked or resident, or
+    asks for a lease that nobody asked for; nothing here puts any of these back, so that there are so many effects at
+    most. Between two of them a model's window closes once at most, opens once at most, and stays open then, whatever
+    else is seen. A survey reads nothing else that a pass without effects changes: after one in which no window moved,
+    the next sees the same, and changes nothing. So between two effects there are at most as many passes as there are
+    windows to move, and two.
+    """
+    fresh: set[str] = set()  # whose windows have opened since the latest effect
     while draft.waiting:
         done, before = len(draft.effects), draft.freeze()
         found = survey(before)  # 3
         for outlook in found.outlooks:  # 4
-            _carry_out(draft, before, outlook)
-        _reopen(draft, found.outlooks)
+            _carry_out(draft, before, outlook, fresh)
+        _reopen(draft, found.outlooks, fresh)
         _start(draft, found.lines)  # 5
-        # Windows that begin may change who is in the way of whom, once; after that a pass changes nothing.
-        if len(draft.effects) == done and draft.models == before.models:
+        if len(draft.effects) > done:
+            fresh.clear()
+        elif draft.models == before.models:
             return found.alarm
-    _reopen(draft, ())
+    _reopen(draft, (), ())
     return None
 
 
@@ -104,7 +146,7 @@ def _let_go(draft: Draft) -> None:  # 2
             draft.evict(model.key, "disk", f"{name_of(model.key)} leaves: {model.wanted_out}")
 
 
-def _carry_out(draft: Draft, before: State, outlook: Outlook) -> None:
+def _carry_out(draft: Draft, before: State, outlook: Outlook, fresh: set[str]) -> None:
     """One outlook becomes effects; the reasons have the numbers of the state `before`."""
     match outlook.verdict:
         case "fits":  # 4.2
@@ -117,7 +159,7 @@ def _carry_out(draft: Draft, before: State, outlook: Outlook) -> None:
                     reason = evict_reason(before, outlook, victim)
                     draft.evict(victim.who.key, victim.to, reason, outlook.request.model)
         case "blocked":  # 4.5
-            _stop(draft, outlook)
+            _stop(draft, outlook, fresh)
         case "impossible":  # 4.9
             told = shortage(before, before.models[outlook.request.model])
             draft.reject_all(
@@ -153,7 +195,7 @@ def _ask(draft: Draft, lease_id: str, reason: str) -> None:
     draft.effects.append(AskForeign(lease_id, reason))
 
 
-def _stop(draft: Draft, outlook: Outlook) -> None:
+def _stop(draft: Draft, outlook: Outlook, fresh: set[str]) -> None:
     """The windows of who is in the way begin; who may be stopped begins no new answer."""
     head = outlook.request.model
     for victim in outlook.victims:
@@ -162,6 +204,7 @@ def _stop(draft: Draft, outlook: Outlook) -> None:
             continue
         if model.window_at is None:
             draft.change(model.key, window_at=draft.now, window_served=model.served, window_for=head)
+            fresh.add(model.key)
         if (
             model.key in outlook.stops
             and model.wanted_for != head
@@ -170,8 +213,11 @@ def _stop(draft: Draft, outlook: Outlook) -> None:
             draft.change(model.key, wanted_out=f"makes room for {name_of(head)}", wanted_for=head)
 
 
-def _reopen(draft: Draft, outlooks: Iterable[Outlook]) -> None:
-    """Whoever is in nobody's way any more goes on as before; a window that runs is handed to the next who needs it."""
+def _reopen(draft: Draft, outlooks: Iterable[Outlook], fresh: Collection[str]) -> None:
+    """Whoever is in nobody's way any more goes on as before; a window that runs is handed to the next who needs it.
+
+    One of the `fresh` ones stays: that it opened has changed what others wait for, and its end would change it back.
+    """
     stopped: set[str] = set()
     waiting: set[str] = set()
     needed_by: dict[str, str] = {}
@@ -187,7 +233,7 @@ def _reopen(draft: Draft, outlooks: Iterable[Outlook]) -> None:
         if model.window_for and model.window_for not in waiting:
             if model.key in needed_by:
                 draft.change(model.key, window_for=needed_by[model.key])
-            else:
+            elif model.key not in fresh:
                 draft.change(model.key, window_at=None, window_served=0, window_for="")
 
 

@@ -12,29 +12,35 @@ Source: spec 4 §Residency (queue); research residency §4.9 (ageing, service wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 from xprim_nb.scheduling.state import Limits, ModelState, Request
 
 __all__ = [
     "Line",
-    "RankOf",
+    "Rank",
+    "Ranks",
     "effective",
     "first_of",
+    "is_before",
     "line_length",
     "lines_of",
     "may_stop",
     "next_swap",
     "rank",
     "ranked",
+    "ranks_of",
     "spared_until",
     "window_end",
 ]
 
 Line: TypeAlias = dict[int, list[Request]]
 """Requests that wait for one model, by base priority; those of one base in order of arrival, which is their order."""
-RankOf: TypeAlias = Callable[[Request], tuple[int, float, str]]
+Rank: TypeAlias = tuple[int, float, str]
+Ranks: TypeAlias = Mapping[str, Rank]
+"""By the id of a request, all at one time: of those that are first in their line by base."""
 
 
 def _steps(request: Request, now: float, limits: Limits) -> int:
@@ -56,7 +62,7 @@ def effective(request: Request, now: float, limits: Limits) -> int:
     return min(request.priority + _steps(request, now, limits), limits.ageing_cap)
 
 
-def rank(request: Request, now: float, limits: Limits) -> tuple[int, float, str]:
+def rank(request: Request, now: float, limits: Limits) -> Rank:
     """Sorts requests, next first: by effective priority, then arrival, then id."""
     return (-effective(request, now, limits), request.arrived, request.id)
 
@@ -70,42 +76,70 @@ def lines_of(waiting: Iterable[Request]) -> dict[str, Line]:
     """Who waits, by model and base priority; `waiting` is in order of arrival."""
     lines: dict[str, Line] = {}
     for request in waiting:
-        try:
-            lines[request.model][request.priority].append(request)
-        except KeyError:
-            lines.setdefault(request.model, {})[request.priority] = [request]
+        line = lines.get(request.model)
+        if line is None:
+            lines[request.model] = {request.priority: [request]}
+        elif (same := line.get(request.priority)) is None:
+            line[request.priority] = [request]
+        else:
+            same.append(request)
     return lines
 
 
-def first_of(line: Line, now: float, limits: Limits) -> Request:
+def ranks_of(lines: Mapping[str, Line], now: float, limits: Limits) -> dict[str, Rank]:
+    """The ranks of the first of each base that wait for each model: who is next is among these."""
+    ranks: dict[str, Rank] = {}
+    cap = limits.ageing_cap
+    for line in lines.values():
+        for base, requests in line.items():
+            first = requests[0]
+            points = base if base >= cap else min(base + _steps(first, now, limits), cap)
+            ranks[first.id] = (-points, first.arrived, first.id)
+    return ranks
+
+
+def first_of(line: Line, ranks: Ranks) -> Request:
     """Who is next of those that wait for one model."""
-    if len(line) == 1:
-        return next(iter(line.values()))[0]
-    return min((requests[0] for requests in line.values()), key=lambda each: rank(each, now, limits))
+    firsts = [requests[0] for requests in line.values()]
+    return min(firsts, key=lambda each: ranks[each.id]) if len(firsts) > 1 else firsts[0]
 
 
 def next_swap(
-    one: Request, other: Request, now: float, limits: Limits, rank_of: RankOf | None = None
+    one: Request,
+    other: Request,
+    now: float,
+    limits: Limits,
+    ranks: Ranks | None = None,
+    until: float = math.inf,
 ) -> float | None:
-    """The next time after `now` at which the two change their order; None when they never will.
+    """The next time after `now`, and before `until`, at which the two change their order; None when they do not.
 
     The one behind can pass only at a step of its own. While both grow, their difference at these steps is always the
     same, so its next step tells; after the other has reached its highest, there is one more chance: reaching that.
     """
     if one.priority == other.priority:
         return None
-    rank_of = rank_of or (lambda each: rank(each, now, limits))
-    ahead, behind = (one, other) if rank_of(one) < rank_of(other) else (other, one)
-    cap, age = limits.ageing_cap, limits.ageing_s
-    if behind.priority < cap:
-        at = behind.arrived + (_steps(behind, now, limits) + 1) * age
-        if at > now and rank(behind, at, limits) < rank(ahead, at, limits):
-            return at
-    highest = max(ahead.priority, cap)
-    if max(behind.priority, cap) >= highest:
-        at = behind.arrived + (highest - behind.priority) * age
-        if at > now and rank(behind, at, limits) < rank(ahead, at, limits):
-            return at
+    if ranks is None:
+        ranks = {each.id: rank(each, now, limits) for each in (one, other)}
+    mine, theirs = ranks[one.id], ranks[other.id]
+    if mine < theirs:
+        ahead, behind, first, second = one, other, mine, theirs
+    else:
+        ahead, behind, first, second = other, one, theirs, mine
+    cap, age, points = limits.ageing_cap, limits.ageing_s, -second[0]
+    if points >= cap:  # it grows no more
+        return None
+    at = behind.arrived + (points - behind.priority + 1) * age
+    if at >= until:
+        return None
+    # One point more does not pass whoever has two more now: those do not become fewer.
+    if at > now and points + 1 >= -first[0] and rank(behind, at, limits) < rank(ahead, at, limits):
+        return at
+    if ahead.priority > cap:
+        return None
+    at = behind.arrived + (cap - behind.priority) * age
+    if now < at < until and rank(behind, at, limits) < rank(ahead, at, limits):
+        return at
     return None
 
 
@@ -129,7 +163,7 @@ def may_stop(
     waiter: Request,
     now: float,
     limits: Limits,
-    rank_of: RankOf | None = None,
+    ranks: Ranks,
 ) -> bool:
     """True when a resident model shall begin no new answer, because `waiter` needs its room.
 
@@ -141,19 +175,25 @@ def may_stop(
         waiter: Who needs its room.
         now: The time.
         limits: Of the policy.
-        rank_of: `rank` at this time, where it is remembered.
+        ranks: Of the line's first of each base, and of `waiter`, at this time.
     """
     is_over = now >= window_end(model, now, limits)
     if not line:
         return is_over
     if not model.served:
         return False
-    rank_of = rank_of or (lambda each: rank(each, now, limits))
-    mine = rank_of(waiter)
-    for requests in line.values():
-        if rank_of(requests[0]) < mine:
-            return False
+    if is_before(line, waiter, ranks):
+        return False
     return is_over or waiter.priority > max(line)
+
+
+def is_before(line: Line, waiter: Request, ranks: Ranks) -> bool:
+    """True when one of those who wait in a line ranks before somebody else."""
+    mine = ranks[waiter.id]
+    for requests in line.values():  # noqa: SIM110  # a generator costs more than all the rest
+        if ranks[requests[0].id] < mine:
+            return True
+    return False
 
 
 def line_length(lines: Mapping[str, Line], model: str) -> int:

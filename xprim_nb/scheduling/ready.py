@@ -123,8 +123,18 @@ class Ready:
         *,
         install: bool | None = None,
         note: str = "",
+        changes: bool = True,
     ) -> Held:
         """A model that is installed, and known to the scheduler.
+
+        Args:
+            model: As a user names it.
+            settings: What it shall be loaded with; those of before when empty.
+            asking: Where the progress is told.
+            install: Whether it may be installed now; None for the setting.
+            note: What asks.
+            changes: Know it from now on, and load it with these settings. False for whoever only looks: the result is
+                a copy then, and nothing remembers it.
 
         Raises:
             InvalidRefError, NotInstalledError, ModelNotFoundError, NetworkError, StorageError: It is not to be had.
@@ -134,13 +144,35 @@ class Ready:
         known = self._named.get(model)
         if known is not None and known.runner is not None and dict(settings) in ({}, dict(known.settings)):
             asking.model = known.key
-            return known
+            return known if changes else replace(known)
         # Of several that ask for the same model at first, one looks and the others find.
         async with self._getting_ready.setdefault(model, asyncio.Lock()):
-            return await self._ready(model, settings, asking, install, note)
+            return await self._ready(model, settings, asking, install, note, changes=changes)
+
+    async def settings_of(self, model: str) -> Mapping[str, object]:
+        """With which settings a model would answer now, if none are named: those it was loaded with last.
+
+        Empty for its own, and for a model that is not known here. Loads nothing, and installs nothing.
+
+        Raises:
+            InvalidRefError, UnsupportedModelError, LoadFailedError: It names no model, or one that nobody runs.
+        """
+        if not any(held.settings for held in self.scheduler.held.values()):
+            return {}  # as nearly always; to resolve a name costs a look into the model's files
+        name = ModelName.parse(str(model), self.backends.names())
+        backend, local = await self.backends.resolve(name)
+        held = self.scheduler.held.get(f"{backend.name}:{local.name if local is not None else name.name}")
+        return dict(held.settings) if held is not None else {}
 
     async def _ready(
-        self, model: str, settings: Mapping[str, object], asking: Asking, install: bool | None, note: str
+        self,
+        model: str,
+        settings: Mapping[str, object],
+        asking: Asking,
+        install: bool | None,
+        note: str,
+        *,
+        changes: bool,
     ) -> Held:
         name = ModelName.parse(model, self.backends.names())
         backend, local = await self.backends.resolve(name)
@@ -156,6 +188,8 @@ class Ready:
         key = f"{backend.name}:{wanted}"
         asking.model = key
         held = self.scheduler.held.get(key)
+        if not changes:
+            return await self._looked_at(key, wanted, backend, held, settings)
         if held is None:
             facts = await self._facts(backend, wanted, settings)
             held = self.scheduler.held[key] = Held(key, wanted, backend, facts, dict(settings))
@@ -169,6 +203,16 @@ class Ready:
         held.note = note or held.note
         self._named[model] = held
         return held
+
+    async def _looked_at(
+        self, key: str, name: str, backend: Backend, held: Held | None, settings: Mapping[str, object]
+    ) -> Held:
+        """What a model would be with these settings; those of before when empty."""
+        used = dict(settings) or dict(held.settings if held is not None else {})
+        facts = await self._facts(backend, name, used)
+        if held is None:
+            return Held(key, name, backend, facts, used)
+        return replace(held, facts=facts, settings=used)
 
     async def _facts(self, backend: Backend, name: str, settings: Mapping[str, object]) -> ModelFacts:
         own = {key: value for key, value in settings.items() if key not in OUR_SETTINGS}
@@ -185,7 +229,7 @@ class Ready:
         model = self.scheduler.state.models.get(held.key)
         if model is not None and model.status == "resident":
             return model.options
-        held.placements = await settled(
+        found = await settled(
             lambda: placements_for(
                 held.facts,
                 self._monitor.devices,
@@ -197,7 +241,17 @@ class Ready:
                 settings=settings_digest(held.settings),
             )
         )
-        return tuple(each.option for each in held.placements)
+        # Those of before are kept: somebody who was there first may be about to be served with one of them.
+        kinds = {(each.option.device, each.option.context_tokens) for each in found}
+        held.placements = (
+            *found,
+            *(
+                each
+                for each in held.placements
+                if (each.option.device, each.option.context_tokens) not in kinds
+            ),
+        )
+        return tuple(each.option for each in found)
 
     def _context(self, held: Held) -> int:
         asked = held.settings.get("context_tokens", self.settings.context_tokens)

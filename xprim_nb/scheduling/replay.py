@@ -200,10 +200,12 @@ def _typed(value: Any, kind: Any) -> Any:  # noqa: ANN401  # the type is known a
     if origin in (Union, types.UnionType):
         rest = [each for each in inner if each is not type(None)]
         return None if value is None else _typed(value, rest[0])
-    if origin is tuple:
-        return _tuple(value, inner)
-    if origin is frozenset:
-        return frozenset(value)
+    if origin in (tuple, frozenset):
+        if not isinstance(value, list):  # a string has items too
+            raise TypeError(f"{value!r:.40} is no list")
+        return (
+            _tuple(value, inner) if origin is tuple else frozenset(_typed(each, inner[0]) for each in value)
+        )
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return {key: _typed(each, inner[1]) for key, each in value.items()}
     if origin is Literal:

@@ -132,6 +132,7 @@ class Scheduler:
         load_only: bool = False,
         limit_s: float | None = None,
         on_id: Callable[[str], object] | None = None,
+        note: str = "",
     ) -> Grant:
         """A turn with a model, which is loaded if it is not.
 
@@ -144,6 +145,7 @@ class Scheduler:
             load_only: Only to have it loaded; the grant needs no release.
             limit_s: Longest wait, loading not counted: that has a limit of its own; None for no limit.
             on_id: Told the request's id.
+            note: What asks.
 
         Raises:
             NoCapacityError: No device can hold it, whatever leaves.
@@ -157,14 +159,15 @@ class Scheduler:
         number = f"r{next(self._numbers)}"
         waiting = self._waiting[number] = _Waiting(self._loop.create_future(), held.key, self.now())
         request = Request(
-            number, held.key, PRIORITIES[priority], waiting.since, "load" if load_only else "generate"
+            number, held.key, PRIORITIES[priority], waiting.since, "load" if load_only else "generate", note
         )
         if on_id is not None:
             on_id(number)
         self.post(Arrived(self.now(), request, options, held.backend.capabilities.slots))
         self._watch.keep(self._loop)
         try:
-            while not (await asyncio.wait([waiting.future], timeout=limit_s))[0]:
+            # A model that is awake and idle answered in the same moment: nothing is waited for then.
+            while not (waiting.future.done() or (await asyncio.wait([waiting.future], timeout=limit_s))[0]):
                 if self._is_coming(held.key):
                     continue
                 place = explain.queue_position(self.state, number)

@@ -9,18 +9,20 @@ request may pass a larger one only where that does not delay it).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable
 from functools import cached_property
 from typing import Literal, NamedTuple, TypeAlias
 
 from xprim_nb.scheduling.eviction import Victim, candidate_of, choose
-from xprim_nb.scheduling.leavers import Leavers, Ranks
+from xprim_nb.scheduling.leavers import Leavers
 from xprim_nb.scheduling.queue import (
     Line,
     first_of,
     lines_of,
     may_stop,
     next_swap,
+    ranks_of,
     window_end,
 )
 from xprim_nb.scheduling.room import (
@@ -117,17 +119,21 @@ def _without_own(room: Amounts, model: ModelState) -> Amounts:
 
 def survey(state: State) -> Survey:
     """The outlooks of everybody who needs room, in the order of the queue."""
-    return _Surveyor(state).run()
+    lines = lines_of(state.waiting)
+    needy = [key for key in lines if state.models[key].status in ("absent", "parked")]
+    return _Surveyor(state, lines).run(needy) if needy else Survey((), lines, None)
 
 
 class _Surveyor:
     """One pass over the queue; what it promises to the first is gone for the next."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, lines: dict[str, Line]) -> None:
         self.state, self.now, self.limits = state, state.now, state.limits
-        self.lines = lines_of(state.waiting)
-        self.ranks = Ranks(state.now, state.limits)
-        self.alarms: list[float] = []
+        self.lines = lines
+        self.ranks = ranks_of(lines, state.now, state.limits)
+        self.room = Room(state)
+        self.most = _ever(state, self.room.now)
+        self.alarm = math.inf
         self.taken: set[str] = set()  # leave for somebody who is before
         self.kept: set[str] = set()  # have their outlook: nobody behind takes their models
 
@@ -136,12 +142,10 @@ class _Surveyor:
         """Who may leave: looked at when somebody needs it first."""
         return Leavers(self.state, self.lines, self.ranks, self.kept)
 
-    def run(self) -> Survey:
-        heads = self._heads()
-        if not heads:
-            return Survey((), self.lines, None)
-        self.room = Room(self.state)
-        self.most = _ever(self.state, self.room.now)
+    def run(self, needy: Iterable[str]) -> Survey:
+        """The outlooks of the first request of each of these models, next first."""
+        heads = [first_of(self.lines[key], self.ranks) for key in needy]
+        heads.sort(key=lambda each: self.ranks[each.id])
         outlooks: list[Outlook] = []
         ahead: dict[int, Request] = {}  # the last of each base that is before, and for whose sake others wait
         for head in heads:
@@ -154,17 +158,24 @@ class _Surveyor:
             if outlook.verdict in ("coming", "blocked", "evicts"):
                 ahead[head.priority] = head
         if any(each.verdict in _WAITING for each in outlooks):
-            self.alarms += self.leavers.spared if "leavers" in self.__dict__ else ()
-            self.alarms += [
-                lease.asked_at + self.limits.foreign_s
-                for lease in self.state.foreign
-                if is_coming(lease, self.now, self.limits)
-            ]
-            self.alarms += [
-                model.ghost_at + self.limits.ghost_s for model in self.state.models.values() if model.ghost
-            ]
-        later = [at for at in self.alarms if at > self.now]
-        return Survey(tuple(outlooks), self.lines, min(later) if later else None)
+            self._notice_ends()
+        return Survey(tuple(outlooks), self.lines, self.alarm if self.alarm < math.inf else None)
+
+    def _notice(self, at: float) -> None:
+        """Something may change by itself then; only the first such time matters."""
+        if self.now < at < self.alarm:
+            self.alarm = at
+
+    def _notice_ends(self) -> None:
+        """Idle models are spared no more, other kernels have not answered, ghosts have not gone."""
+        for at in self.leavers.spared if "leavers" in self.__dict__ else ():
+            self._notice(at)
+        for lease in self.state.foreign:
+            if is_coming(lease, self.now, self.limits):
+                self._notice(lease.asked_at + self.limits.foreign_s)
+        for model in self.state.models.values():
+            if model.ghost:
+                self._notice(model.ghost_at + self.limits.ghost_s)
 
     def _keep(self, key: str) -> None:
         """Nobody behind takes this model."""
@@ -177,22 +188,12 @@ class _Surveyor:
         self.taken.add(key)
         self.leavers.remove(key)
 
-    def _heads(self) -> list[Request]:
-        """The first request of each model that is not here, next first."""
-        heads = [
-            first_of(line, self.now, self.limits)
-            for key, line in self.lines.items()
-            if self.state.models[key].status in ("absent", "parked")
-        ]
-        heads.sort(key=self.ranks)
-        return heads
-
     def _outlook(self, head: Request) -> Outlook:
         model = self.state.models[head.model]
         if model.key in self.taken:
             return Outlook(head, "leaving")
         if model.retry_at > self.now:  # 4.1
-            self.alarms.append(model.retry_at)
+            self._notice(model.retry_at)
             return Outlook(head, "backoff")
         is_parked = model.status == "parked" and model.placed is not None
         full: list[tuple[Option, Amounts]] = []
@@ -288,11 +289,11 @@ class _Surveyor:
                 stopped.add(key)
             elif key not in ready:
                 is_whole = False
-            self.alarms.append(window_end(model, self.now, self.limits))
+            self._notice(window_end(model, self.now, self.limits))
         return frozenset(stopped) if is_whole else frozenset()
 
     def _notice_swaps(self, head: Request, others: Iterable[Request]) -> None:
         for other in others:
-            at = next_swap(other, head, self.now, self.limits, self.ranks)
+            at = next_swap(other, head, self.now, self.limits, self.ranks, self.alarm)
             if at is not None:
-                self.alarms.append(at)
+                self._notice(at)

@@ -5,6 +5,7 @@ Source: spec 4 §Faces, §Residency.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -56,7 +57,7 @@ class Reply:
     Attributes:
         text: All of it.
         model: `backend:name`.
-        finish_reason: `stop`, `length` or `cancelled`.
+        finish_reason: `stop`, `length`, `cancelled`, `refusal` or `tool_calls`.
         prompt_tokens: Tokens of the prompt; 0 where the server does not tell.
         tokens: Tokens of the answer.
         timings: Where the time went.
@@ -67,6 +68,9 @@ class Reply:
         evicted: Models that left so that this one could be loaded.
         loras: LoRA layers it was made with.
         retries: How often a crashed worker was replaced meanwhile.
+        usage: What a server told of tokens, in its own words; empty where it told nothing.
+        tool_calls: What it wants called: `id`, `name`, and `arguments` as the JSON text that it wrote.
+        cut: Of one that ended by `length`: by what, and what to do about it; empty where only its server knows.
     """
 
     text: str
@@ -82,6 +86,9 @@ class Reply:
     evicted: tuple[str, ...] = ()
     loras: tuple[str, ...] = ()
     retries: int = 0
+    usage: Mapping[str, object] = field(default_factory=dict)
+    tool_calls: tuple[Mapping[str, str], ...] = ()
+    cut: str = ""
 
     @property
     def tokens_per_s(self) -> float:
@@ -282,7 +289,7 @@ class ModelView:
 
 @dataclass(frozen=True, slots=True)
 class QueueView:
-    """One request that waits; `reason` says for what, in a sentence, `position` 1 is next."""
+    """One request that waits; `reason` says for what, in a sentence, `position` 1 is next, `note` what asks."""
 
     request_id: str
     model: str
@@ -290,6 +297,7 @@ class QueueView:
     position: int
     reason: str
     waited_s: float
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,8 @@ class Watch:
 
     def _is_needed(self) -> bool:
         held = self._scheduler.held.values()
-        return self._scheduler.has_waiting or any(each.lease_id or each.ghost_id for each in held)
+        holds = any(each.lease_id or each.ghost_id for each in held)
+        return self._scheduler.has_waiting or self._mover.owes or holds
 
     async def _look_round(self) -> None:
         """Do what other processes ask, see what came back, tell others what may leave here."""

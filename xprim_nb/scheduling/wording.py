@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from xprim_nb._text import format_bytes, format_seconds
+from xprim_nb._text import format_bytes, format_count, format_seconds
 from xprim_nb.scheduling.eviction import Victim
 from xprim_nb.scheduling.room import HOLDING, WORKERS, Amounts, Room, holds_worker, need_of, total
 from xprim_nb.scheduling.state import ModelState, Option, State
@@ -135,9 +135,9 @@ def _so_that(state: State, outlook: Outlook) -> str:
 
 def broken_message(model: ModelState, now: float) -> str:
     """Why nobody starts a model for now."""
-    wait = format_seconds(max(0.0, model.retry_at - now))
+    wait, often = format_seconds(max(0.0, model.retry_at - now)), format_count(len(model.failures), "time")
     return (
-        f"{name_of(model.key)} failed {len(model.failures)} times in a short time and is not started for {wait}; "
+        f"{name_of(model.key)} failed {often} in a short time and is not started for {wait}; "
         f"the last time: {model.cause}"
     )
 

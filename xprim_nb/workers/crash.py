@@ -20,7 +20,7 @@ from xprim_nb.errors import (
 )
 from xprim_nb.workers.values import CrashCause, CrashReport
 
-__all__ = ["Circumstances", "Verdict", "crash_error", "crash_report"]
+__all__ = ["Circumstances", "Verdict", "crash_error", "crash_message", "crash_report"]
 
 # Signals that a process brings on itself. By their numbers' names, because Windows has not all of them.
 _FAULTS = ("SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT", "SIGTRAP", "SIGSYS")
@@ -172,6 +172,12 @@ _ERRORS: dict[CrashCause, type[WorkerError]] = {
 }
 
 
+def crash_message(report: CrashReport) -> str:
+    """Whose worker is gone, what it did then, and why."""
+    while_doing = {"load": " while it loaded", "generate": " while it answered"}.get(report.doing, "")
+    return f"The worker of {report.model} (pid {report.pid}) is gone{while_doing}. {report.detail}"
+
+
 def crash_error(report: CrashReport, *, retryable: bool) -> WorkerError:
     """What those who waited for the worker are told.
 
@@ -182,9 +188,8 @@ def crash_error(report: CrashReport, *, retryable: bool) -> WorkerError:
     kind: type[WorkerError] = _ERRORS.get(report.cause, WorkerCrashedError)
     if report.doing == "start":
         kind = WorkerStartError
-    while_doing = {"load": " while it loaded", "generate": " while it answered"}.get(report.doing, "")
     return kind(
-        f"The worker of {report.model} (pid {report.pid}) is gone{while_doing}. {report.detail}",
+        crash_message(report),
         subject=report.model,
         hint=report.advice[0],
         retryable=retryable,

@@ -7,6 +7,7 @@ Source: spec 4 §Workers (Health, Timeouts); research/residency §5.2 (6, 7).
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Literal, TypeAlias
 
 from xprim_nb.workers.limits import Sample
@@ -32,18 +33,24 @@ class Vigil:
     """What is known of one worker while it has something to do."""
 
     def __init__(self) -> None:
-        self._progressed = self._heard = 0.0
-        self._pinged: float | None = None
+        self._begun = self._progressed = self._heard = 0.0
+        self._questions: deque[float] = deque()  # when each was asked that has no answer yet, in that order
         self._base: Sample | None = None
 
     def begin(self, now: float) -> None:
         """It has something to do from now on. A question that it has not answered yet stands."""
-        self._progressed = self._heard = now
+        self._begun = self._progressed = now
         self._base = None
 
     def heard(self, now: float) -> None:
         """A frame came, of whatever kind: its reader or its engine is there."""
-        self._heard, self._pinged = now, None
+        self._heard = now
+
+    def answered(self, now: float) -> None:
+        """The answer to its oldest question came: it answers in the order in which it is asked."""
+        self.heard(now)
+        if self._questions:
+            self._questions.popleft()
 
     def progressed(self, now: float) -> None:
         """A frame came that only work brings."""
@@ -52,11 +59,11 @@ class Vigil:
 
     def wants_ping(self, now: float) -> bool:
         """Whether it is time to ask; call `pinged` when it is done."""
-        return self._pinged is None and now - self._heard >= _WINDOW_S
+        return not self._questions and now - max(self._begun, self._heard) >= _WINDOW_S
 
     def pinged(self, now: float) -> None:
         """It was asked whether it is there."""
-        self._pinged = now
+        self._questions.append(now)
 
     def saw(self, seen: Sample, window_s: float = _WINDOW_S) -> None:
         """Its processor time and memory were looked at; `window_s` is how long a share of a core is taken over."""
@@ -77,6 +84,10 @@ class Vigil:
 
     def health(self, now: float) -> Health:
         """`ready` while its reader answers; else `suspect` while it computes, and a while after; then `hung`."""
-        if self._pinged is None or now - self._pinged < _PAUSE_S:
+        if not self._questions:
             return "ready"
-        return "hung" if min(now - self._pinged, self.silent_s(now)) >= HANG_S else "suspect"
+        # What came meanwhile, late answers too, shows that it was there then, and nothing of the time since.
+        waited_s = now - max(self._questions[0], self._heard)
+        if waited_s < _PAUSE_S:
+            return "ready"
+        return "hung" if min(waited_s, self.silent_s(now)) >= HANG_S else "suspect"

@@ -89,7 +89,7 @@ class Job:
             try:
                 self._set(None)
                 # Popen keeps the handle of the process open for as long as it lives.
-                if not kernel.AssignProcessToJobObject(self._handle, int(process._handle)):  # type: ignore[attr-defined]
+                if not kernel.AssignProcessToJobObject(self._handle, int(process._handle)):  # type: ignore[attr-defined]  # Windows only
                     raise ctypes.WinError(ctypes.get_last_error())
             except OSError:
                 self.close()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from xprim_nb.errors import (
     GenerationFailedError,
@@ -31,6 +31,7 @@ from xprim_nb.workers.spare import Spare
 from xprim_nb.workers.values import (
     CrashReport,
     Ended,
+    FinishReason,
     GenerateRequest,
     LoadOptions,
     Measured,
@@ -86,7 +87,7 @@ async def start_runner(
     """
     worker = spare.take(options.environment) if spare is not None else None
     if worker is None:
-        worker = await Worker.start(options.environment, options.start_timeout_s)
+        worker = await Worker.start(options.environment, options.start_timeout_s, model)
     try:
         worker.adopt(model, options)
         result = await _load(worker, engine, spec, options, progress, slots)
@@ -196,7 +197,7 @@ def _text(value: object) -> str:
 
 def _ended(words: Mapping[str, Any]) -> Ended:
     reason = words.get("reason", "stop")
-    if reason not in ("stop", "length", "cancelled"):
+    if reason not in get_args(FinishReason):
         raise ValueError(f"no answer ends by {reason!r:.80}")
     return Ended(
         reason,
@@ -208,12 +209,12 @@ def _ended(words: Mapping[str, Any]) -> Ended:
     )
 
 
-def _words(request: GenerateRequest) -> dict[str, object]:
+def _words(request: GenerateRequest, context_tokens: int) -> dict[str, object]:
     sampling = request.sampling
     return {
         "prompt": request.prompt,
         "messages": [{"role": each.role, "content": each.content} for each in request.messages],
-        "max_tokens": sampling.max_tokens,
+        "max_tokens": sampling.max_tokens or context_tokens,  # no engine writes past its context
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "top_k": sampling.top_k,
@@ -280,7 +281,9 @@ class ProcessRunner:
         async with self._turns:
             answer = Answer(self)
             try:
-                number = worker.open(answer, "generate", request=_words(request), credits=wire.CREDITS)
+                number = worker.open(
+                    answer, "generate", request=_words(request, self.context_tokens), credits=wire.CREDITS
+                )
             except wire.FrameError as error:
                 raise GenerationFailedError(str(error), subject=worker.model) from error
             try:

@@ -22,6 +22,12 @@ from xprim_nb.workers.values import CrashReport
 __all__ = ["generation_error", "load_error"]
 
 
+# A model that is loaded is used as it is: whoever asks for no context gets the one that somebody asked for before.
+_MORE_ROOM = (
+    "Shorten the prompt, or ask with a larger context_tokens: the model is then loaded again with it."
+)
+
+
 def _text(words: Mapping[str, Any]) -> str:
     return f"{words['type']}: {words['text']}"
 
@@ -80,5 +86,9 @@ def generation_error(
             subject=model,
             retryable=retryable,
             report=report,
+        )
+    if words["type"] == "PromptTooLongError":
+        return GenerationFailedError(
+            f"{model} could not answer: {words['text']}", subject=model, hint=_MORE_ROOM
         )
     return GenerationFailedError(f"{model} could not answer: {_text(words)}", subject=model)

@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import select
+import sys
 import threading
 from collections.abc import Callable
 from typing import IO, Any, TypeAlias
@@ -27,6 +29,20 @@ _MAX_LINES, _MAX_LOG_BYTES = 200, 64 << 10
 _DRAIN_S = 0.5
 # A process that ends closes its pipes first; one that lives on after so long has closed them itself.
 _CLOSED_S = 1.0
+# Windows has no pipes that refuse instead of waiting.
+_CAN_TRY = sys.platform != "win32"
+
+
+def _wait_for_room(pipe: int) -> None:
+    """Until a pipe takes something, or nobody reads it any more."""
+    if hasattr(
+        select, "poll"
+    ):  # `select` itself refuses descriptors above 1,023, which a busy kernel reaches
+        poll = select.poll()
+        poll.register(pipe, select.POLLOUT)
+        poll.poll()
+    else:
+        select.select([], [pipe], [])
 
 
 class LastLines:
@@ -69,6 +85,9 @@ class Tidings:
         self._wait, self._on_frame, self._on_damage, self._on_end = wait, on_frame, on_damage, on_end
         self._has_ended = threading.Event()
         self._letters: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._sending, self._unsent, self._is_open = threading.Lock(), 0, True
+        if _CAN_TRY:
+            os.set_blocking(self._stdin.fileno(), False)
         runs = ((self._read, "frames"), (self._listen, "log"), (self._write, "writer"))
         self._threads = [self._start(run, name) for run, name in runs]
         self._start(self._attend, "end")
@@ -79,17 +98,42 @@ class Tidings:
         return thread
 
     def post(self, frame: bytes) -> None:
-        """Send a frame as soon as the worker takes it. Never blocks; lost when it has ended."""
-        self._letters.put(frame)
+        """Send a frame as soon as the worker takes it. Never blocks; lost when it has ended.
+
+        What the pipe takes at once is written here: to wake the thread would cost more than the write.
+        """
+        with self._sending:
+            if _CAN_TRY and self._is_open and not self._unsent:
+                try:
+                    frame = frame[os.write(self._stdin.fileno(), frame) :]
+                except BlockingIOError:
+                    pass  # full
+                except OSError:
+                    return  # it has ended: `_attend` tells
+            if frame:
+                self._unsent += 1
+                self._letters.put(frame)
 
     # Each thread closes its own pipe: one that is closed under a thread that reads it may be another file meanwhile.
 
     def _write(self) -> None:
         # A worker that reads nothing fills the pipe: whoever writes then waits, and that must not be the event loop.
-        with contextlib.suppress(OSError), self._stdin:  # it has ended: `_attend` tells
+        with contextlib.suppress(OSError):  # it has ended: `_attend` tells
             while (frame := self._letters.get()) is not None:
-                self._stdin.write(frame)
-                self._stdin.flush()
+                self._write_all(frame)
+                with self._sending:
+                    self._unsent -= 1
+        with self._sending, contextlib.suppress(OSError):
+            self._is_open = False
+            self._stdin.close()
+
+    def _write_all(self, frame: bytes) -> None:
+        view, pipe = memoryview(frame), self._stdin.fileno()
+        while view:
+            try:
+                view = view[os.write(pipe, view) :]
+            except BlockingIOError:
+                _wait_for_room(pipe)
 
     def _read(self) -> None:
         with self._stdout:

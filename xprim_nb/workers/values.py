@@ -31,7 +31,7 @@ __all__ = [
     "WorkerStats",
 ]
 
-FinishReason: TypeAlias = Literal["stop", "length", "cancelled"]
+FinishReason: TypeAlias = Literal["stop", "length", "cancelled", "refusal", "tool_calls"]
 CrashCause: TypeAlias = Literal[
     "killed", "segfault", "out_of_memory", "exception", "exit", "hung", "no_hello"
 ]
@@ -50,7 +50,7 @@ class Sampling:
     """How tokens are chosen.
 
     Attributes:
-        max_tokens: Most tokens of the answer, at least 1.
+        max_tokens: Most tokens of the answer, at least 1; None until it ends by itself, or the context is full.
         temperature: 0.0 takes the most likely token each time; above, the distribution is flattened by it.
         top_p: Only the most likely tokens that together have this probability, 0 to 1.
         top_k: Only so many of the most likely tokens; 0 for all.
@@ -58,7 +58,7 @@ class Sampling:
         stop: The answer ends before any of these texts.
     """
 
-    max_tokens: int = 256
+    max_tokens: int | None = 256
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
@@ -85,12 +85,22 @@ class LoraChoice:
 
 @dataclass(frozen=True, slots=True)
 class GenerateRequest:
-    """What a backend is asked for: a prompt as it is, or messages that the model's chat template lays out."""
+    """What a backend is asked for: a prompt as it is, or messages that the model's chat template lays out.
+
+    Attributes:
+        prompt: Continued as it is.
+        messages: A conversation.
+        sampling: How the answer is made; where `body` has a field for it, that one counts.
+        loras: LoRA layers.
+        body: The whole request, laid out elsewhere for this very provider: it is sent as it stands, with the model's
+            name and what streaming needs. Only backends with `Capabilities.takes_body` take one.
+    """
 
     prompt: str | None = None
     messages: tuple[Message, ...] = ()
     sampling: Sampling = Sampling()
     loras: tuple[LoraChoice, ...] = ()
+    body: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +116,15 @@ class Ended:
     """The last thing of an answer.
 
     Attributes:
-        reason: `stop` (the model ended, or a stop text was met), `length` (max_tokens or the context), `cancelled`.
+        reason: `stop` (the model ended, or a stop text was met), `length` (max_tokens or the context), `cancelled`,
+            `refusal` (it will not answer this), `tool_calls` (it wants tools called).
         prompt_tokens: Tokens of the prompt; 0 when the server does not tell.
         tokens: Tokens of the answer.
         lora_s: Spent on changing LoRA layers, in seconds.
         prefill_s: Spent on the prompt, in seconds; 0.0 when unknown.
         decode_s: Spent on the answer, in seconds; 0.0 when unknown.
+        usage: What the server told of tokens, in its own words; empty when it told nothing.
+        tool_calls: What it wants called: `id`, `name`, and `arguments` as the JSON text that it wrote.
     """
 
     reason: FinishReason
@@ -120,6 +133,8 @@ class Ended:
     lora_s: float = 0.0
     prefill_s: float = 0.0
     decode_s: float = 0.0
+    usage: Mapping[str, object] = field(default_factory=dict)
+    tool_calls: tuple[Mapping[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +321,7 @@ class Capabilities:
         lora: `none`, `merge` (any number, with weights), or `server` (adapters that the server knows by name).
         can_park: A loaded model can leave its accelerator and keep its process.
         can_install: `install_model` does something.
+        takes_body: A request that was laid out elsewhere is sent as it stands (`GenerateRequest.body`).
         uses_library: Its models are those of the `Library`: installed from the registry, or directories.
         devices: Kinds it can use: `cpu`, `cuda`, `mps`.
     """
@@ -317,5 +333,6 @@ class Capabilities:
     lora: Literal["none", "merge", "server"] = "none"
     can_park: bool = False
     can_install: bool = True
+    takes_body: bool = False
     uses_library: bool = False
     devices: tuple[str, ...] = ("cpu",)

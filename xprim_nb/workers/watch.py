@@ -67,12 +67,12 @@ class Watch:
         self._stalls.remove(stall_s)
 
     def heard(self, *, worked: bool) -> None:
-        """A frame came; `worked` where only work brings it."""
+        """A frame came; `worked` where only work brings it, else it answers what was `asked` or pinged."""
         now = time.monotonic()
         if worked:
             self._vigil.progressed(now)
         else:
-            self._vigil.heard(now)
+            self._vigil.answered(now)
 
     def asked(self) -> None:
         """It was asked what it must answer at once."""

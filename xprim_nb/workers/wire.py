@@ -55,6 +55,8 @@ CREDITS = 32
 _MAX_NOISE_BYTES = 1 << 16
 # Two lengths. Little-endian, because every machine that runs models is.
 _LENGTHS = struct.Struct("<II")
+# Made once: `json.dumps` makes one for each call that wants anything but its defaults.
+_ENCODER = json.JSONEncoder(separators=(",", ":"), default=os.fspath)
 
 
 class FrameError(Exception):
@@ -76,7 +78,7 @@ def pack(header: Mapping[str, Any], raw: bytes = b"") -> bytes:
         FrameError: It is larger than the other end would believe.
         TypeError: The header holds what JSON cannot.
     """
-    head = json.dumps(header, separators=(",", ":"), default=os.fspath).encode("ascii")
+    head = _ENCODER.encode(header).encode("ascii")
     total = 4 + len(head) + len(raw)
     if len(head) > MAX_HEADER_BYTES or total > MAX_FRAME_BYTES:
         raise FrameError(

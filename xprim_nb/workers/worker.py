@@ -64,12 +64,13 @@ class Worker:
         )
 
     @classmethod
-    async def start(cls, where: Environment, timeout_s: float) -> Worker:
+    async def start(cls, where: Environment, timeout_s: float, model: str = "") -> Worker:
         """A worker that has said hello.
 
         Args:
             where: The interpreter and its variables.
             timeout_s: Longest wait for its hello.
+            model: Whom it is started for; errors name its interpreter where that is nobody yet.
 
         Raises:
             WorkerStartError: It cannot be started, ended, is silent, or is too old. No process is left.
@@ -78,11 +79,14 @@ class Worker:
             group = await spawn(command(where), environment(where, os.environ))
         except OSError as error:
             detail = f"{command(where)[0]} cannot be started: {error.strerror or error}."
-            seen = Circumstances(command(where)[0], 0, "start", None, False, Verdict("no_hello", detail))
+            named = model or command(where)[0]
+            seen = Circumstances(named, 0, "start", None, False, Verdict("no_hello", detail))
+            starts = f"No worker starts for {model}" if model else "No worker starts"
             raise WorkerStartError(
-                f"No worker starts: {detail}", subject=seen.model, retryable=True, report=crash_report(seen)
+                f"{starts}: {detail}", subject=named, retryable=True, report=crash_report(seen)
             ) from error
         worker = cls(group, where)
+        worker.model = model or worker.model
         try:
             try:
                 async with asyncio.timeout(timeout_s):

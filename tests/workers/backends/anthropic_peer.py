@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
@@ -48,6 +48,8 @@ class AnthropicPeer(Peer):
                 "message": f"{refused[0]}: Extra inputs are not permitted",
             }
             return JSONResponse({"type": "error", "error": error}, 400)
+        if "tools" in body:
+            return self.stream(_tool_call(body), "text/event-stream", end=iter(()))
         prompt = json.dumps([body.get("system"), body["messages"]])
         talk = chosen(prompt, 0, 0.0, body["max_tokens"], body.get("stop_sequences", []))
 
@@ -78,6 +80,28 @@ class AnthropicPeer(Peer):
             yield _event("message_stop")
 
         return self.stream(pieces(), "text/event-stream", end=end())
+
+
+def _tool_call(body: Mapping[str, Any]) -> Iterator[bytes]:
+    """As documented (Messages API, streaming, tool use), with the usage of a cached prefix."""
+    usage = {
+        **{"input_tokens": 5, "cache_read_input_tokens": 1200, "cache_creation_input_tokens": 300},
+        **{"cache_creation": {"ephemeral_5m_input_tokens": 100, "ephemeral_1h_input_tokens": 200}},
+        "output_tokens": 1,
+    }
+    message = {
+        **{"id": "msg_2", "type": "message", "role": "assistant", "content": [], "model": body["model"]},
+        **{"stop_reason": None, "stop_sequence": None, "usage": usage},
+    }
+    block = {"type": "tool_use", "id": "toolu_1", "name": body["tools"][0]["name"], "input": {}}
+    yield _event("message_start", message=message)
+    yield _event("content_block_start", index=0, content_block=block)
+    for part in ('{"path":', ' "a.py"}'):
+        yield _event("content_block_delta", index=0, delta={"type": "input_json_delta", "partial_json": part})
+    yield _event("content_block_stop", index=0)
+    delta = {"stop_reason": "tool_use", "stop_sequence": None}
+    yield _event("message_delta", delta=delta, usage={"output_tokens": 17})
+    yield _event("message_stop")
 
 
 def _event(kind: str, **data: Any) -> bytes:

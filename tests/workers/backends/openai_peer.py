@@ -13,6 +13,10 @@ from .peers import Asked, Chosen, Peer, chosen
 __all__ = ["OpenAIPeer"]
 
 
+# What a model says without a limit.
+_MAX_TOKENS = 40
+
+
 class OpenAIPeer(Peer):
     """Serves `models`. With `is_vllm`, adapters and sleep mode too; without `completes`, chats alone."""
 
@@ -76,7 +80,11 @@ class OpenAIPeer(Peer):
         return JSONResponse({"object": "list", "data": data})
 
     def _chat(self, asked: Asked) -> Response:
-        prompt = json.dumps(asked.body["messages"])
+        if "tools" in asked.body:
+            return self.stream(_tool_call(asked), "text/event-stream", end=iter(()))
+        if "REFUSE" in (prompt := json.dumps(asked.body["messages"])):
+            said = _chat_chunk(asked, {"refusal": "I will not."}, None), _chat_chunk(asked, {}, "stop")
+            return self.stream(iter((*said, b"data: [DONE]\n\n")), "text/event-stream", end=iter(()))
         start = _chat_chunk(asked, {"role": "assistant", "content": ""}, None)
 
         def pieces(said: Chosen) -> Iterator[bytes]:
@@ -110,7 +118,7 @@ class OpenAIPeer(Peer):
                 "code": "model_not_found",
             }
             return JSONResponse({"error": inner}, 404)
-        most = body.get("max_completion_tokens") or body["max_tokens"]
+        most = body.get("max_completion_tokens") or body.get("max_tokens") or _MAX_TOKENS
         talk = chosen(
             f"{body['model']} {prompt}",
             body.get("seed", 0),
@@ -140,6 +148,23 @@ class OpenAIPeer(Peer):
     def _rest(self, sleeping: bool) -> Response:
         self.sleeping = sleeping
         return Response(status_code=200)
+
+
+def _tool_call(asked: Asked) -> Iterator[bytes]:
+    """As documented (chat completions, streaming, tools), with the usage of a cached prefix."""
+    begun = {"name": asked.body["tools"][0]["function"]["name"], "arguments": ""}
+    yield _chat_chunk(
+        asked, {"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": begun}]}, None
+    )
+    for part in ('{"path":', ' "a.py"}'):
+        yield _chat_chunk(asked, {"tool_calls": [{"index": 0, "function": {"arguments": part}}]}, None)
+    yield _chat_chunk(asked, {}, "tool_calls")
+    usage = {
+        **{"prompt_tokens": 1505, "completion_tokens": 17, "total_tokens": 1522},
+        "prompt_tokens_details": {"cached_tokens": 1408},
+    }
+    yield _event({**_head(asked), "choices": [], "usage": usage})
+    yield b"data: [DONE]\n\n"
 
 
 def _event(data: dict[str, Any]) -> bytes:

@@ -271,7 +271,7 @@ class RemoteTroubles:
         peer.troubles.refuse(self.prompt_path, 500, f"<p>Bearer {KEY}</p>")
         seen += await self._failing(asking)
         peer.troubles.refusals.clear()
-        peer.error = lambda message: type(peer).error(peer, f"{message} {KEY}")  # type: ignore[method-assign]
+        peer.error = lambda message: type(peer).error(peer, f"{message} {KEY}")  # type: ignore[method-assign]  # this peer's own
         peer.troubles.fails_after = 1
         seen += await self._failing(asking)
         with nobody() as url:

@@ -106,7 +106,7 @@ async def test_a_request_becomes_messages(peer: AnthropicPeer, anthropic: Anthro
         "service_tier": "auto",
     }
     plain = await read(runner.generate(GenerateRequest("Once", sampling=Sampling(3))))
-    assert plain.ended == Ended("length", 25, 3)
+    assert plain.ended == Ended("length", 25, 3, usage={"input_tokens": 25, "output_tokens": 3})
     assert peer.of("/v1/messages")[1].body == {
         "model": _MODEL,
         "messages": [{"role": "user", "content": "Once"}],
@@ -114,6 +114,8 @@ async def test_a_request_becomes_messages(peer: AnthropicPeer, anthropic: Anthro
         "stream": True,
         "service_tier": "auto",
     }
+    await read(runner.generate(GenerateRequest("Once", sampling=Sampling(None))))
+    assert peer.of("/v1/messages")[2].body["max_tokens"] == 4096  # the API wants a number
     await runner.close()
 
 
@@ -193,3 +195,28 @@ async def test_without_the_sdk_the_extra_is_named(monkeypatch: pytest.MonkeyPatc
         await backend.check_model_availability([_MODEL])
     assert caught.value.hint == 'pip install "xprim-nb[anthropic]"'
     await backend.aclose()
+
+
+async def test_a_request_that_was_laid_out_elsewhere_arrives_as_it_is(
+    peer: AnthropicPeer, anthropic: AnthropicBackend
+) -> None:
+    """Cache breakpoints and fields the SDK has no argument for; tool calls and the cache's usage come back."""
+    runner = await anthropic.load(_MODEL, LoadOptions(), lambda *_: None)
+    body: dict[str, object] = {
+        "system": [{"type": "text", "text": "Long.", "cache_control": {"type": "ephemeral", "ttl": "1h"}}],
+        "messages": [{"role": "user", "content": "Hello."}],
+        "tools": [{"name": "read", "description": "", "input_schema": {"type": "object"}}],
+        "max_tokens": 9,
+        "a_field_of_tomorrow": {"x": 1},
+    }
+    answer = await read(runner.generate(GenerateRequest(body=body)))
+    assert peer.of("/v1/messages")[0].body == {**body, "model": _MODEL, "stream": True}
+    assert answer.ended.reason == "tool_calls"
+    assert answer.ended.tool_calls == ({"id": "toolu_1", "name": "read", "arguments": '{"path": "a.py"}'},)
+    assert answer.ended.usage["cache_read_input_tokens"] == 1200
+    assert answer.ended.usage["cache_creation"] == {
+        "ephemeral_5m_input_tokens": 100,
+        "ephemeral_1h_input_tokens": 200,
+    }
+    assert answer.ended.usage["output_tokens"] == 17
+    await runner.close()

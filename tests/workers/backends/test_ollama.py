@@ -141,8 +141,10 @@ async def test_sampling_and_settings_become_options(peer: OllamaPeer, ollama: Ol
     runner = await ollama.load("llama3", LoadOptions(context_tokens=512, settings=settings), lambda *_: None)
     sampling = Sampling(3, temperature=0.5, top_p=0.9, top_k=40, seed=7, stop=("a", "b"))
     await read(runner.generate(GenerateRequest("Once", sampling=sampling)))
+    await read(runner.generate(GenerateRequest("Once", sampling=Sampling(None))))
     await runner.close()
-    asked = next(each.body for each in peer.of("/api/generate") if each.body.get("prompt"))
+    asked, unlimited = (each.body for each in peer.of("/api/generate") if each.body.get("prompt"))
+    assert unlimited["options"]["num_predict"] == 512  # as much as there is room for, and no more
     assert asked["raw"] is True
     assert asked["keep_alive"] == "1h"
     assert asked["options"] == {

@@ -99,6 +99,14 @@ class TestOpenAITroubles(RemoteTroubles):
         return f"{base}/v1"
 
 
+async def test_no_limit_is_the_models_own(peer: OpenAIPeer, openai: OpenAIBackend) -> None:
+    """Without a number none is sent."""
+    runner = await openai.load(_MODEL, LoadOptions(), lambda *_: None)
+    await read(runner.generate(GenerateRequest("Once", sampling=Sampling(None))))
+    assert "max_completion_tokens" not in peer.of("/v1/chat/completions")[0].body
+    await runner.close()
+
+
 async def test_a_request_becomes_a_chat(peer: OpenAIPeer, openai: OpenAIBackend) -> None:
     """Messages, sampling and settings are the API's fields; a prompt is what the user says."""
     options = LoadOptions(settings={"reasoning_effort": "low"})

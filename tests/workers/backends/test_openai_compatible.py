@@ -199,6 +199,17 @@ async def test_a_prompt_is_completed_and_messages_are_chatted(
     await runner.close()
 
 
+async def test_no_limit_is_the_servers_own(peer: OpenAIPeer, vllm: OpenAICompatibleBackend) -> None:
+    """Without a number none is sent to a chat; a completion has one, or it would end after sixteen tokens."""
+    runner = await vllm.load(_MODEL, LoadOptions(), lambda *_: None)
+    said = (Message("user", "Hello."),)
+    await read(runner.generate(GenerateRequest(messages=said, sampling=Sampling(None))))
+    await read(runner.generate(GenerateRequest("Once", sampling=Sampling(None))))
+    assert "max_tokens" not in peer.of("/v1/chat/completions")[0].body
+    assert peer.of("/v1/completions")[0].body["max_tokens"] == 256
+    await runner.close()
+
+
 async def test_a_server_without_completions_is_chatted_with() -> None:
     """Where /v1/completions is missing, a prompt becomes what the user says; that is found out once."""
     with OpenAIPeer(_MODEL, completes=False) as peer:

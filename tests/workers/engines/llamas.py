@@ -13,10 +13,11 @@ import pytest
 
 from xprim_nb import Config, Manager
 from xprim_nb.demo.train.bytetokens import write_tokenizer
+from xprim_nb.workers.engines.jsonfiles import read_json
 from xprim_nb.workers.engines.llama_config import read_shape
 from xprim_nb.workers.engines.llama_model import Deltas, LlamaModel, read_weights
 from xprim_nb.workers.engines.llama_numpy import NumpyLlama
-from xprim_nb.workers.engines.tensorfiles import Float32, TensorFiles, read_json
+from xprim_nb.workers.engines.tensorfiles import Float32, TensorFiles
 
 __all__ = [
     "BASE",

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from xprim_nb.workers.engines.jsonfiles import read_json
 from xprim_nb.workers.engines.llama_config import Rope, read_shape
 from xprim_nb.workers.engines.llama_model import CancelledError, inverse_frequencies, read_weights
-from xprim_nb.workers.engines.tensorfiles import TensorFiles, read_json
+from xprim_nb.workers.engines.tensorfiles import TensorFiles
 
 from .llamas import (
     BASE,

@@ -186,7 +186,7 @@ def _bits(engine: NumpyLlama, prompt: str, **request: Any) -> list[bytes]:
     try:
         answer(engine, prompt, max_tokens=8, **request)
     finally:
-        model.logits = plain  # type: ignore[method-assign]
+        model.logits = plain  # type: ignore[method-assign]  # as it was
     return [each.tobytes() for each in found]
 
 
@@ -204,7 +204,7 @@ def _forwarded(engine: NumpyLlama, prompt: str, **request: Any) -> int:
     try:
         answer(engine, prompt, max_tokens=1, **request)
     finally:
-        model.forward = plain  # type: ignore[method-assign]
+        model.forward = plain  # type: ignore[method-assign]  # as it was
     return sum(counts)
 
 

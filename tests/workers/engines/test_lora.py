@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from xprim_nb.workers.engines.jsonfiles import read_json
 from xprim_nb.workers.engines.llama_config import linear_modules, read_shape
 from xprim_nb.workers.engines.lora import Adapters
-from xprim_nb.workers.engines.tensorfiles import Float32, read_json
+from xprim_nb.workers.engines.tensorfiles import Float32
 
 from .llamas import (
     BASE,

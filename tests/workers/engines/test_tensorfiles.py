@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from xprim_nb.workers.engines.tensorfiles import TensorFiles, read_json
+from xprim_nb.workers.engines.jsonfiles import read_json
+from xprim_nb.workers.engines.tensorfiles import TensorFiles
 
 _ARRAYS = {
     "b": np.arange(6, dtype=np.float32).reshape(2, 3),

@@ -15,9 +15,11 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xprim_nb.errors import GenerationFailedError, MissingExtraError, UnsupportedModelError
+from xprim_nb.workers.backends.laid_out import ToolCalls, finish_of, sdk_arguments
 from xprim_nb.workers.backends.remote import SLOTS, Listed, RemoteBackend, turns
 from xprim_nb.workers.backends.remote_runner import Served
 from xprim_nb.workers.backends.sdk import Account, translated
+from xprim_nb.workers.backends.shapes import count
 from xprim_nb.workers.contract import BackendContext
 from xprim_nb.workers.values import Capabilities, Ended, GenerateRequest, LoadOptions, Piece
 
@@ -32,8 +34,9 @@ _log = logging.getLogger("xprim_nb.workers")
 
 DEFAULT_URL = "https://api.anthropic.com"
 # Fields of a request that a user may set, by the API's own names.
+# The API wants a number; every model it has takes this one.
+_MAX_TOKENS = 4096
 _SETTINGS = frozenset({"output_config", "service_tier", "thinking"})
-_LENGTH = ("max_tokens", "model_context_window_exceeded")
 
 
 def create(context: BackendContext) -> AnthropicBackend:
@@ -54,7 +57,12 @@ class AnthropicBackend(RemoteBackend):
     def __init__(self, context: BackendContext) -> None:
         # The API has no seed.
         able = Capabilities(
-            has_process=False, is_remote=True, slots=SLOTS, honours_seed=False, can_install=False
+            has_process=False,
+            is_remote=True,
+            slots=SLOTS,
+            honours_seed=False,
+            can_install=False,
+            takes_body=True,
         )
         super().__init__("anthropic", able, _SETTINGS)
         self._account = Account(context, "anthropic", DEFAULT_URL)
@@ -98,22 +106,36 @@ class AnthropicBackend(RemoteBackend):
         self, model: str, settings: Mapping[str, object], request: GenerateRequest
     ) -> AsyncGenerator[Piece | Ended, None]:
         client, asked = self._opened(), _asked(model, settings, request)
-        reason, prompt_tokens, tokens = "", 0, 0
+        reason, calls = "", ToolCalls()
+        usage: dict[str, object] = {}
         with translated(self._account.peer, model=model):
-            stream = await client.messages.create(**asked)
+            stream = await client.messages.create(**sdk_arguments(client.messages.create, asked))
             async with contextlib.aclosing(_closing(stream)) as events:
                 async for event in events:
                     match event.type:
                         case "message_start":
-                            prompt_tokens = event.message.usage.input_tokens or 0
+                            usage = event.message.usage.model_dump(exclude_none=True)
+                        case "content_block_start":
+                            if event.content_block.type == "tool_use":
+                                block = event.content_block
+                                calls.add(event.index, id_=block.id, name=block.name)
                         case "content_block_delta":
                             if event.delta.type in ("text_delta", "thinking_delta"):
                                 yield Piece(getattr(event.delta, "text", ""))
+                            elif event.delta.type == "input_json_delta":
+                                calls.add(event.index, arguments=event.delta.partial_json)
+                                yield Piece("")
                         case "message_delta":
                             reason = event.delta.stop_reason or reason
-                            tokens = event.usage.output_tokens or tokens
+                            usage |= event.usage.model_dump(exclude_none=True)
         if reason:
-            yield Ended("length" if reason in _LENGTH else "stop", prompt_tokens=prompt_tokens, tokens=tokens)
+            yield Ended(
+                finish_of(reason),
+                prompt_tokens=count(usage, "input_tokens"),
+                tokens=count(usage, "output_tokens"),
+                usage=usage,
+                tool_calls=calls.whole(),
+            )
 
     def _opened(self) -> AsyncAnthropic:
         self._account.refuse()
@@ -143,6 +165,8 @@ async def _closing(stream: Any) -> AsyncGenerator[Any, None]:  # noqa: ANN401  #
 
 
 def _asked(model: str, settings: Mapping[str, object], request: GenerateRequest) -> dict[str, Any]:
+    if request.body is not None:
+        return {**request.body, **settings, "model": model, "stream": True}
     sampling, said = request.sampling, turns(request)
     if request.loras:
         raise UnsupportedModelError(
@@ -167,7 +191,7 @@ def _asked(model: str, settings: Mapping[str, object], request: GenerateRequest)
     asked: dict[str, Any] = {
         "model": model,
         "messages": messages,
-        "max_tokens": sampling.max_tokens,
+        "max_tokens": sampling.max_tokens or _MAX_TOKENS,
         "stream": True,
         **settings,
     }

@@ -119,7 +119,7 @@ class NumpyBackend:
 
         return await self._models.held(name, start)
 
-    async def aclose(self) -> None:
+    async def aclose(self) -> None:  # house: it holds nothing
         """It holds nothing."""
 
 

@@ -251,7 +251,8 @@ class OllamaBackend(RemoteBackend):
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "top_k": sampling.top_k,
-            "num_predict": sampling.max_tokens,
+            # Without one Ollama shifts a full context and writes on.
+            "num_predict": sampling.max_tokens or fixed["num_ctx"],
             "stop": list(sampling.stop),
         }
         body: dict[str, object] = {**base, "options": options, "stream": True}

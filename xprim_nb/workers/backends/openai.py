@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xprim_nb.errors import GenerationFailedError, MissingExtraError, UnsupportedModelError
+from xprim_nb.workers.backends.laid_out import ToolCalls, finish_of, sdk_arguments
 from xprim_nb.workers.backends.remote import SLOTS, Listed, RemoteBackend, turns
 from xprim_nb.workers.backends.remote_runner import Served
 from xprim_nb.workers.backends.sdk import Account, translated
@@ -53,7 +54,12 @@ class OpenAIBackend(RemoteBackend):
     def __init__(self, context: BackendContext) -> None:
         # Seeds are taken and kept "best effort" only, in the API's own words.
         able = Capabilities(
-            has_process=False, is_remote=True, slots=SLOTS, honours_seed=False, can_install=False
+            has_process=False,
+            is_remote=True,
+            slots=SLOTS,
+            honours_seed=False,
+            can_install=False,
+            takes_body=True,
         )
         super().__init__("openai", able, _SETTINGS)
         self._account = Account(context, "openai", DEFAULT_URL)
@@ -91,21 +97,33 @@ class OpenAIBackend(RemoteBackend):
         self, model: str, settings: Mapping[str, object], dropped: set[str], request: GenerateRequest
     ) -> AsyncGenerator[Piece | Ended, None]:
         client, asked = self._opened(), _asked(model, settings, request)
-        finish, usage = "", None
+        finish, usage, refused, calls = "", None, False, ToolCalls()
         with translated(self._account.peer, model=model):
             stream = await self._begun(client, asked, dropped)
             async with contextlib.aclosing(_closing(stream)) as chunks:
                 async for chunk in chunks:
                     usage = chunk.usage or usage
                     for choice in chunk.choices[:1]:
+                        refused = refused or bool(getattr(choice.delta, "refusal", None))
                         if choice.delta.content or getattr(choice.delta, "refusal", None):
                             yield Piece(choice.delta.content or choice.delta.refusal)
+                        for call in choice.delta.tool_calls or ():
+                            told = call.function
+                            calls.add(
+                                call.index,
+                                id_=call.id or "",
+                                name=(told and told.name) or "",
+                                arguments=(told and told.arguments) or "",
+                            )
+                            yield Piece("")
                         finish = choice.finish_reason or finish
         if finish:
             yield Ended(
-                "length" if finish == "length" else "stop",
+                finish_of(finish, refused=refused),
                 prompt_tokens=usage.prompt_tokens if usage else 0,
                 tokens=usage.completion_tokens if usage else 0,
+                usage=usage.model_dump(exclude_none=True) if usage else {},
+                tool_calls=calls.whole(),
             )
 
     async def _begun(self, client: AsyncOpenAI, asked: dict[str, Any], dropped: set[str]) -> Any:  # noqa: ANN401  # the SDK's
@@ -113,7 +131,8 @@ class OpenAIBackend(RemoteBackend):
         while True:
             sent = {name: value for name, value in asked.items() if name not in dropped}
             try:
-                return await client.chat.completions.create(**sent)
+                create = client.chat.completions.create
+                return await create(**sdk_arguments(create, sent))
             except sdk.BadRequestError as error:
                 if error.param not in _DROPPABLE or error.param not in sent:
                     raise
@@ -148,6 +167,9 @@ async def _closing(stream: Any) -> AsyncGenerator[Any, None]:  # noqa: ANN401  #
 
 
 def _asked(model: str, settings: Mapping[str, object], request: GenerateRequest) -> dict[str, Any]:
+    streamed = {"model": model, "stream": True, "stream_options": {"include_usage": True}}
+    if request.body is not None:
+        return {**request.body, **settings, **streamed}
     sampling = request.sampling
     if request.loras:
         raise UnsupportedModelError(
@@ -158,16 +180,15 @@ def _asked(model: str, settings: Mapping[str, object], request: GenerateRequest)
     if sampling.top_k:
         raise GenerationFailedError("OpenAI has no top_k.", subject="top_k", hint="Use top_p.")
     asked: dict[str, Any] = {
-        "model": model,
+        **streamed,
         "messages": [{"role": each.role, "content": each.content} for each in turns(request)],
-        "max_completion_tokens": sampling.max_tokens,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "seed": sampling.seed,
-        "stream": True,
-        "stream_options": {"include_usage": True},
         **settings,
     }
+    if sampling.max_tokens is not None:
+        asked["max_completion_tokens"] = sampling.max_tokens
     if sampling.stop:
         asked["stop"] = list(sampling.stop[:_MOST_STOPS])
     return asked

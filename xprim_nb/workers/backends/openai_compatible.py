@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from xprim_nb.errors import ConfigError, LoadFailedError, ProviderError, UnsupportedModelError
 from xprim_nb.workers.backends.failures import line_failure
 from xprim_nb.workers.backends.http import Server, events
+from xprim_nb.workers.backends.laid_out import ToolCalls, finish_of
 from xprim_nb.workers.backends.remote import SLOTS, Listed, RemoteBackend, turns
 from xprim_nb.workers.backends.remote_runner import Served
 from xprim_nb.workers.backends.shapes import count, items, mapping, number, text
@@ -31,6 +32,8 @@ __all__ = ["OpenAICompatibleBackend", "base_url", "create", "create_named"]
 
 # `chat`: send a prompt as a user's message even where the server completes. `extra_body`: fields of its own.
 _SETTINGS = frozenset({"chat", "extra_body"})
+# Of a completion that nobody gave a limit.
+_COMPLETION_TOKENS = 256
 # What it looks like when a server has no such endpoint.
 _NO_ENDPOINT = {404, 405, 501}
 # How the servers name the longest context of a model, first found wins: vLLM and SGLang, LM Studio, routers.
@@ -77,7 +80,9 @@ class OpenAICompatibleBackend(RemoteBackend):
     """
 
     def __init__(self, context: BackendContext, name: str) -> None:
-        able = Capabilities(has_process=False, is_remote=True, slots=SLOTS, lora="server", can_install=False)
+        able = Capabilities(
+            has_process=False, is_remote=True, slots=SLOTS, lora="server", can_install=False, takes_body=True
+        )
         super().__init__(name, able, _SETTINGS)
         url = context.endpoints.get(name)
         self._asked: Server | None = None
@@ -157,7 +162,7 @@ class OpenAICompatibleBackend(RemoteBackend):
     async def _told(
         self, path: str, body: Mapping[str, object], model: str
     ) -> AsyncGenerator[Piece | Ended, None]:
-        finish, usage, timings = "", _NOTHING, _NOTHING
+        finish, usage, timings, refused, calls = "", _NOTHING, _NOTHING, False, ToolCalls()
         async with contextlib.aclosing(events(self._server, path, body, model=model)) as datas:
             async for data in datas:
                 if data == b"[DONE]":
@@ -170,17 +175,29 @@ class OpenAICompatibleBackend(RemoteBackend):
                 timings = mapping(told, "timings") or timings
                 for choice in items(told, "choices")[:1]:
                     delta = mapping(choice, "delta")
-                    piece = text(choice, "text") or text(delta, "content")
+                    refused = refused or bool(text(delta, "refusal"))
+                    piece = text(choice, "text") or text(delta, "content") or text(delta, "refusal")
+                    for call in items(delta, "tool_calls"):
+                        said = mapping(call, "function")
+                        calls.add(
+                            count(call, "index"),
+                            id_=text(call, "id"),
+                            name=text(said, "name"),
+                            arguments=text(said, "arguments"),
+                        )
+                        yield Piece("")
                     if piece or text(delta, "reasoning_content") or text(delta, "reasoning"):
                         yield Piece(piece)
                     finish = text(choice, "finish_reason") or finish
         if finish:
             yield Ended(
-                "length" if finish == "length" else "stop",
+                finish_of(finish, refused=refused),
                 prompt_tokens=count(usage, "prompt_tokens"),
                 tokens=count(usage, "completion_tokens"),
                 prefill_s=number(timings, "prompt_ms") / 1000,
                 decode_s=number(timings, "predicted_ms") / 1000,
+                usage={**usage, **({"timings": timings} if timings else {})},
+                tool_calls=calls.whole(),
             )
 
     async def _with_layer(self, model: str, loras: Sequence[LoraChoice]) -> str:
@@ -255,15 +272,21 @@ def _listed(each: Mapping[str, object]) -> Listed:
 
 
 def _asked(model: str, request: GenerateRequest, manners: _Manners) -> tuple[str, dict[str, object]]:
+    if request.body is not None:
+        laid_out = {**request.body, "model": model, "stream": True}
+        if manners.tells_usage:
+            laid_out["stream_options"] = {"include_usage": True}
+        return "/completions" if "prompt" in laid_out else "/chat/completions", laid_out
     sampling = request.sampling
     body: dict[str, object] = {
         "model": model,
-        "max_tokens": sampling.max_tokens,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "seed": sampling.seed,
         "stream": True,
     }
+    if sampling.max_tokens is not None:
+        body["max_tokens"] = sampling.max_tokens
     if sampling.top_k:  # no field of OpenAI's own: servers that do not have it refuse the request
         body["top_k"] = sampling.top_k
     if sampling.stop:
@@ -271,7 +294,8 @@ def _asked(model: str, request: GenerateRequest, manners: _Manners) -> tuple[str
     if manners.tells_usage:
         body["stream_options"] = {"include_usage": True}
     if request.prompt is not None and not request.messages and manners.completes:
-        return "/completions", {**body, "prompt": request.prompt}
+        # Without a number a completion ends after 16 tokens, as OpenAI's did; a chat fills the context.
+        return "/completions", {"max_tokens": _COMPLETION_TOKENS, **body, "prompt": request.prompt}
     said = [{"role": each.role, "content": each.content} for each in turns(request)]
     return "/chat/completions", {**body, "messages": said}
 

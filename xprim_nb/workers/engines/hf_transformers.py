@@ -37,6 +37,7 @@ from .hf_lora import Layers
 from .hf_parking import Parking
 from .hf_sampling import Chooser
 from .textstream import TextStream
+from .tokenizing import PromptTooLongError
 
 __all__ = ["HFTransformers", "create"]
 
@@ -88,9 +89,7 @@ class HFTransformers:
         ids = _prompt_ids(loaded, request)
         room = loaded.context_tokens - len(ids)
         if room < 1:
-            raise ValueError(
-                f"The prompt has {len(ids)} tokens, which leaves no room in a context of {loaded.context_tokens}."
-            )
+            raise PromptTooLongError(len(ids), loaded.context_tokens)
         if request["max_tokens"] < 1:
             raise ValueError(f"max_tokens is {request['max_tokens']}, and must be at least 1.")
         started = time.perf_counter()

@@ -22,13 +22,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .jsonfiles import read_json
 from .llama_config import Shape, linear_modules, read_shape
 from .llama_model import CancelledError, Deltas, LlamaModel, read_weights
 from .lora import Adapters
 from .sampling import Sampler
-from .tensorfiles import Float32, TensorFiles, read_json
+from .tensorfiles import Float32, TensorFiles
 from .textstream import TextStream
-from .tokenizing import Tokenizer
+from .tokenizing import PromptTooLongError, Tokenizer
 
 __all__ = ["NumpyLlama", "create"]
 
@@ -115,10 +116,7 @@ class NumpyLlama:
         ids = _prompt_ids(loaded, request)
         room = loaded.model.context_tokens - len(ids)
         if room < 1:
-            raise ValueError(
-                f"The prompt has {len(ids)} tokens, which leaves no room for an answer in a context of "
-                f"{loaded.model.context_tokens}."
-            )
+            raise PromptTooLongError(len(ids), loaded.model.context_tokens)
         max_tokens = request.get("max_tokens")
         if type(max_tokens) is not int or max_tokens < 1:
             raise ValueError(f"max_tokens is {max_tokens!r:.40}, and must be a whole number of at least 1.")

@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from .jsonfiles import read_json
 from .llama_model import Deltas
-from .tensorfiles import Float32, TensorFiles, read_json
+from .tensorfiles import Float32, TensorFiles
 
 __all__ = ["Adapter", "Adapters"]
 

@@ -7,7 +7,6 @@ Source: the safetensors format description; spec 4 §Install on first use (`nump
 
 from __future__ import annotations
 
-import json
 import math
 import mmap
 from collections.abc import Iterator, Mapping
@@ -19,7 +18,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Float32", "Tensor", "TensorFiles", "read_json"]
+from .jsonfiles import parse_object, read_json
+
+__all__ = ["Float32", "Tensor", "TensorFiles"]
 
 Float32: TypeAlias = npt.NDArray[np.float32]
 
@@ -138,31 +139,11 @@ class TensorFiles:
             length = int.from_bytes(opened.read(8), "little")
             if size_bytes < 8 or not 2 <= length <= min(size_bytes - 8, _MAX_HEADER_BYTES):
                 raise ValueError(f"{file.name} is no safetensors file, or was cut short.")
-            header = _parse(opened.read(length), file)
+            header = parse_object(opened.read(length), file)
             self._maps[file] = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
         for name, entry in header.items():
             if name != "__metadata__":
                 yield name, _tensor(file, name, entry, 8 + length, size_bytes)
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """The object in a JSON file.
-
-    Raises:
-        ValueError: There is none; the message names the file.
-        OSError: It cannot be read.
-    """
-    return _parse(file.read_bytes(), file)
-
-
-def _parse(raw: bytes, file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file.name} holds no JSON that can be read: {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{file.name} holds no JSON object.")
-    return found
 
 
 def _tensor(file: Path, name: str, entry: Mapping[str, Any], start: int, size_bytes: int) -> Tensor:

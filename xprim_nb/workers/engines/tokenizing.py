@@ -17,11 +17,25 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from .bytetokens import ByteReader, refusal
-from .tensorfiles import read_json
+from .jsonfiles import read_json
 
-__all__ = ["Reader", "Tokenizer"]
+__all__ = ["PromptTooLongError", "Reader", "Tokenizer"]
 
 _SPACE = "▁"
+
+
+class PromptTooLongError(ValueError):
+    """A prompt leaves no room for an answer. Its name crosses the pipe: whoever asked is told how to get more room.
+
+    Args:
+        prompt_tokens: Of the prompt.
+        context_tokens: Room for prompt and answer, as the model is loaded.
+    """
+
+    def __init__(self, prompt_tokens: int, context_tokens: int) -> None:
+        super().__init__(
+            f"The prompt has {prompt_tokens} tokens, which leaves no room for an answer in a context of {context_tokens}."
+        )
 
 
 class Reader(Protocol):
@@ -94,6 +108,15 @@ class Tokenizer:
         if not ids:
             raise ValueError("The chat template makes nothing of these messages.")
         return ids
+
+    def count(self, text: str) -> int:
+        """Tokens of a part of a prompt, with nothing put around it."""
+        return len(self._reader.encode(text, special=False))
+
+    @property
+    def chats(self) -> bool:
+        """Whether there is a chat template."""
+        return self._template is not None
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, special tokens left out."""
