@@ -1,5 +1,5 @@
 """The door of the benchmarks: `python -m tests.bench pull …`, `… list …`, `… status …`, `… verify …`,
-`… update …`, `… engine`."""
+`… update …`, `… engine`, `… prompts-cache …`, `… prompts-checkpoints`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from .cases import BUILDERS, PLAIN, TLS, default_hf_python
 from .engine import run_engine, with_equal_threads
 from .health import HealthResult, run_status, run_verify
 from .listing import run_list
+from .prompts_cache import run_prompts_cache
 from .pull import PullOptions, default_root, run_pull, say
 from .update import run_update
 
@@ -56,7 +58,20 @@ def _parser() -> argparse.ArgumentParser:
     update.add_argument("--rounds", type=int, default=3, help="runs of each case (default %(default)s)")
     update.add_argument("--server", choices=("auto", "nginx", "python"), default="auto")
     engine = verbs.add_parser("engine", help="time dispatch, first token, idling and paging of models")
-    for verb in (pull, lists, status, verify, update, engine):
+    prompts = verbs.add_parser(
+        "prompts-cache", help="time a cached answer beside LangChain's and diskcache's"
+    )
+    prompts.add_argument("--answers", type=int, default=2000, help="kept answers (default %(default)s)")
+    prompts.add_argument(
+        "--look-ups", type=int, default=10_000, help="of each store, in turn (default %(default)s)"
+    )
+    checkpoints = verbs.add_parser(
+        "prompts-checkpoints", help="time and weigh checkpoints beside LangGraph's savers"
+    )
+    checkpoints.add_argument(
+        "--steps", type=int, default=300, help="steps of the thread (default %(default)s)"
+    )
+    for verb in (pull, lists, status, verify, update, engine, prompts, checkpoints):
         verb.add_argument(
             "--root", type=Path, help="a directory on a real disk, kept (default: in the temp dir)"
         )
@@ -143,6 +158,22 @@ def _engine(arguments: argparse.Namespace, root: Path) -> int:
     return 0
 
 
+def _prompts_cache(arguments: argparse.Namespace, root: Path) -> int:
+    result = run_prompts_cache(root.resolve(), arguments.answers, arguments.look_ups)
+    print(json.dumps(result.document(), indent=1) if arguments.json else result.text())
+    return 1 if result.failed else 0
+
+
+def _checkpoints(arguments: argparse.Namespace, root: Path) -> int:
+    # Needs packages that the other benchmarks do without.
+    from .checkpoints import run_checkpoints
+
+    with tempfile.TemporaryDirectory(prefix="xprim-checkpoints-", dir=root) as folder:
+        result = run_checkpoints(Path(folder), arguments.steps)
+    print(json.dumps(result.document(), indent=1) if arguments.json else result.text())
+    return 0
+
+
 def main() -> int:
     """Run the benchmark that the command line names and return its exit status."""
     arguments = _parser().parse_args()
@@ -155,6 +186,8 @@ def main() -> int:
         "verify": _health,
         "update": _update,
         "engine": _engine,
+        "prompts-cache": _prompts_cache,
+        "prompts-checkpoints": _checkpoints,
     }
     return runs[arguments.verb](arguments, root)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -171,6 +171,18 @@ async def test_a_proxy_that_refuses_is_told_apart(
             if status == 407:
                 assert "proxy" in caught.value.hint
         assert len(proxy.requests) == 2
+
+
+async def test_a_refused_tunnel_is_closed_at_once(
+    open_http: OpenHttp, sink: MemorySink, until: Callable[[Callable[[], bool]], Awaitable[None]]
+) -> None:
+    """The connection to a proxy that refuses ends with the request, however long the error is kept."""
+    with FaultyProxy(refuse=403) as proxy:
+        source = open_http(f"https://{_HOST}", proxy=proxy.url, verify=False)
+        with pytest.raises(SourceError) as caught:
+            await source.chunk(sink.digest, sink)
+        await until(lambda: proxy.open_connections == 0)
+        assert caught.value.__cause__ is not None
 
 
 async def test_a_dead_proxy_is_a_bad_line(open_http: OpenHttp, sink: MemorySink) -> None:

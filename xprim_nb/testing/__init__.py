@@ -13,4 +13,5 @@ suites need pytest.
     sinks             a chunk sink that keeps its bytes in memory
     source_contract   what every `Source` promises, as a pytest suite
     backend_contract  what every `Backend` promises, likewise; `runner_contract` is its part about loaded models
+    checkpoint_contract  what every checkpoint saver promises, likewise; `checkpoints_shared` is its part about storage
 """

@@ -80,6 +80,11 @@ class FaultyProxy:
         with self._lock:
             return list(self._requests)
 
+    @property
+    def open_connections(self) -> int:
+        """Clients' connections that have not ended yet."""
+        return self._server.open_connections
+
     def close(self) -> None:
         """Break the connections, stop listening. Idempotent."""
         self._server.close()

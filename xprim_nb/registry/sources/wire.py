@@ -14,6 +14,7 @@ import http.client
 import re
 import ssl
 import threading
+import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -206,8 +207,11 @@ class Wire:
         try:
             connection.connect()
             connection.sock.settimeout(self._options.stall_timeout_s)
-        except BaseException:
+        except BaseException as error:
             connection.close()
+            # Before Python 3.11.4 the answer to a refused CONNECT stays open in a frame of `http.client`, and keeps the
+            # socket until whoever holds the error lets go of it.
+            traceback.clear_frames(error.__traceback__)
             raise
         return connection
 
