@@ -1,4 +1,4 @@
-"""The real `xprim mcp` process, asked by the SDK's own client over stdio."""
+"""The real `xprim mcp` process, asked by the SDK's own client over stdio; where no process matters, its server alone."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def installed(room: Room) -> Room:
 
 async def test_tools_are_listed(installed: Room) -> None:
     """Every tool is there with both schemas, and a read-only server says that it is one."""
-    async with _connected(installed) as client:
+    async with installed.manager() as manager, Client(make_server(manager)) as client:
         tools = (await client.list_tools()).tools
         assert client.server_info is not None
         assert client.server_info.name == "xprim"
@@ -132,7 +132,7 @@ async def test_status_with_sockets_blocked(installed: Room) -> None:
 
 async def test_wrong_calls_are_answered(installed: Room) -> None:
     """An unknown tool, missing arguments and a model that is not here are errors that say what to do."""
-    async with _connected(installed) as client:
+    async with installed.manager() as manager, Client(make_server(manager)) as client:
         for name, arguments in (
             ("rm_rf", {}),
             ("validate_cache_integrity", {}),

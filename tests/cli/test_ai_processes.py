@@ -90,7 +90,7 @@ def test_on_a_terminal(home: dict[str, str]) -> None:
         "ai", "run", _MODEL, "Once", "--max-tokens", "5", env=env, module="xprim_nb.cli.main"
     ) as terminal:
         assert terminal.end() == 0
-    assert "Installing: " in terminal.shown
+    assert re.search(r"(Looking for the model|Installing|Waiting).*━", terminal.shown)
     lines = terminal.shown.rpartition("\x1b[2K")[2].split("\r\n")
     assert len(lines) >= 3
     assert re.search(r"^\d+\.\d s = .* load .*cut at 5 tokens$", lines[-2])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -154,8 +155,39 @@ def test_notebooks_are_found_beside_the_package(tmp_path: Path, monkeypatch: pyt
     assert lab.notebooks_folder() == package / "_notebooks"
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in lab.notebooks_folder().glob("*.ipynb")))
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    "name",
+    # `.ci/run` runs all of them so, with the wheel.
+    [
+        name if name == "20_cache_and_repair" else pytest.param(name, marks=pytest.mark.slow)
+        for name in sorted(path.stem for path in lab.notebooks_folder().glob("*.ipynb"))
+    ],
+)
 def test_every_chapter_runs_beside_a_models_directory(run: Runner, name: str) -> None:
     """Each shipped notebook passes with `XPRIM_MODELS_DIR` set, as `--execute` and many users have it."""
     result = run("lab", "--execute", "--notebook", name, command=xprim)
     assert result.exit_code == 0, result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", sorted(path.name for path in lab.notebooks_folder().glob("*.ipynb")))
+def test_every_chapter_runs_again_where_it_ran_before(tmp_path: Path, name: str) -> None:
+    """Who opens a chapter and runs it, and runs it again tomorrow, sees the same: what it keeps is its own."""
+    places = {
+        "HOME": "", "XDG_CACHE_HOME": "cache", "XDG_CONFIG_HOME": "config", "XDG_DATA_HOME": "data",
+        "IPYTHONDIR": "ipython",
+    }  # fmt: skip
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("XPRIM_")}
+    environment |= {key: str(tmp_path / folder) for key, folder in places.items()}
+    command = [sys.executable, "-m", "jupyter", "nbconvert", "--execute", "--to", "notebook", "--output-dir"]
+    for time in ("first", "second"):
+        done = subprocess.run(
+            [*command, str(tmp_path), str(lab.notebooks_folder() / name)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"the {time} time: {done.stderr[-2000:]}"

@@ -55,6 +55,10 @@ _ERRORS = {
     "WorkerMemoryError": (8, "WorkerError"),
     "WorkerHungError": (8, "WorkerError"),
     "CircuitOpenError": (8, "WorkerError"),
+    "PromptError": (9, "XprimError"),
+    "NotCachedError": (9, "PromptError"),
+    "CheckpointNotFoundError": (9, "PromptError"),
+    "DatabaseUnavailableError": (9, "PromptError"),
 }
 
 

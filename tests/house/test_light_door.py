@@ -73,6 +73,13 @@ def test_import_loads_nothing_heavy(run_python: Callable[[str], str]) -> None:
     assert _top_level(sorted(loaded - bare)) & _HEAVY_OUTSIDE_A_SHELL == set()
 
 
+def test_prompts_need_no_numpy(run_python: Callable[[str], str]) -> None:
+    """Whoever asks a local model counts its tokens here; what computes with them is the worker's."""
+    loaded = json.loads(run_python("import xprim_nb.manager.prompting; " + _PRINT_MODULES))
+    assert "xprim_nb.workers.engines.tokenizing" in loaded
+    assert "numpy" not in loaded
+
+
 def test_import_takes_under_30_ms(run_python: Callable[[str], str]) -> None:
     """A whole process that imports the package is less than 30 ms slower than one that does nothing."""
     seconds: dict[str, list[float]] = {"pass": [], "import xprim_nb": []}

@@ -69,9 +69,9 @@ def test_a_device_and_a_place_in_the_queue() -> None:
         "Other programs": "1.0 GB",
         "Left": "5.0 GB",
     }
-    assert facts_of(QueueView("r1", "c", "batch", 2, "no memory is free", 2.0))["Place"] == (
-        "number 2, priority batch"
-    )
+    waiting = facts_of(QueueView("r1", "c", "batch", 2, "no memory is free", 2.0, "In [3]"))
+    assert (waiting["Place"], waiting["Asked by"]) == ("number 2, priority batch", "In [3]")
+    assert "Asked by" not in facts_of(QueueView("r1", "c", "batch", 2, "no memory is free", 2.0))
 
 
 def test_a_plan() -> None:

@@ -11,6 +11,7 @@ from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
 
 from xprim_nb import Handle
+from xprim_nb.magics import parsing
 from xprim_nb.magics.completion import Completer
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 from xprim_nb.testing.registries import MadeRegistry
@@ -200,3 +201,18 @@ def test_over_the_protocol(kernel: Kernel) -> None:
     assert reply["matches"] == ["demo/tiny-llama"]
     assert (reply["cursor_start"], reply["cursor_end"]) == (16, 21)
     assert reply["metadata"]["_jupyter_types_experimental"][0]["type"] == "model"
+
+
+def test_prompts_have_verbs_options_and_choices(shell: InteractiveShell) -> None:
+    """A verb after `prompts`, its options, what those choose from, and models as one word."""
+    assert set(_offered(shell, "%xprim prompts ")) == set(parsing.GROUPS["prompts"])
+    assert _offered(shell, "%xprim prompts expl") == {"explain": "command"}
+    assert _offered(shell, "%xprim help prompts lin") == {"lint": "command"}
+    assert _offered(shell, "%xprim prompts ask ours --sam") == {"--samples": "option"}
+    assert "--samples" not in _offered(shell, "%xprim prompts resolve ours --")
+    assert _offered(shell, "%%prompt --expl") == {"--explain": "option"}
+    assert set(_offered(shell, "%%prompt --cache ")) == {"use", "refresh", "bypass", "only"}
+    assert _offered(shell, "%%prompt --provider anth") == {"anthropic": "provider"}
+    assert _offered(shell, "%xprim prompts analyze --by day") == {"day": "group"}
+    value_of(shell.run_cell("_ = %xprim models --remote"))
+    assert _offered(shell, "%%prompt --model demo/bi") == {"demo/big@v1": "remote"}

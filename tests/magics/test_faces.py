@@ -158,7 +158,7 @@ def test_listing_is_a_table(shown: Callable[[object], Mapping[str, str]]) -> Non
         found = shown(listing)
         of_kit = shown(kit)
     assert found["text/plain"].splitlines()[0].split() == ["model", "version", "size", "alias", "of"]
-    assert '<table class="xprim-rows">' in found["text/html"]
+    assert '<table class="xprim-rows ' in found["text/html"]
     assert f"Registry:   {kit.registry_url}\n" in of_kit["text/plain"]
     assert repr(kit) == f"<Toolkit: {kit.registry_url}, models in {kit.config.base_dir}, closed>"
 

@@ -46,6 +46,9 @@ def test_pull_is_parsed() -> None:
         (["pull", "a/b", "--forc"], "%xprim pull: unrecognized arguments: --forc"),
         (["pull", "a/b", "--concurrency", "17"], "'17' is not a number from 1 to 16"),
         (["pull", "a/b", "--concurrency", "x"], "'x' is not a number from 1 to 16"),
+        (["prompts", "explian"], "%xprim prompts has no command 'explian'; did you mean explain?"),
+        (["prompts", "zzz"], "%xprim prompts has no command 'zzz'; it has resolve, explain, "),
+        (["prompts", "ask"], "%xprim prompts ask: the following arguments are required: PROMPT"),
         (["models", "a/b"], "%xprim models: unrecognized arguments: a/b"),
     ],
 )
@@ -116,3 +119,23 @@ def test_options_are_known_by_name() -> None:
     """Completion offers each long option with its help."""
     assert set(parsing.options_of("pull")) == {"--help", "--wait", "--force", "--dry-run", "--concurrency"}
     assert parsing.options_of("models")["--remote"] == "what the registry has"
+
+
+@pytest.mark.parametrize("verb", list(parsing.GROUPS["prompts"]))
+def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--help` of each verb prints its usage; `help prompts VERB` has the same text, and `help prompts` names it."""
+    with pytest.raises(parsing.HelpShownError):
+        parsing.parse(["prompts", verb, "--help"])
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: %xprim prompts {verb}")
+    assert parsing.help_text(f"prompts {verb}") == shown
+    assert verb in parsing.help_text("prompts")
+
+
+def test_prompts_alone_asks_for_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a verb the verbs are shown; a wrong one in `help` is one line."""
+    with pytest.raises(parsing.HelpShownError):
+        parsing.parse(["prompts"])
+    assert capsys.readouterr().out == parsing.help_text("prompts")
+    with pytest.raises(UsageError, match="did you mean lint"):
+        parsing.help_text("prompts lnt")

@@ -118,3 +118,14 @@ def test_every_setting_of_models_can_be_changed() -> None:
     ours = {each.name.removesuffix("_bytes") for each in fields(AICapabilities)} - {"endpoints", "keys"}
     assert ours <= set(SETTINGS)
     assert ours <= set(AICapabilities().told())
+
+
+def test_a_databases_password_does_not_belong_in_a_cell() -> None:
+    """An address without one is taken; with one the line names the variable, and repeats nothing."""
+    url = "postgresql://ann@db.example/notes"
+    assert changed(Config(), [f"database_url={url}"]).database_url == url
+    assert changed(Config(database_url=url), ["database_url="]).database_url is None
+    for secret in ("postgresql://ann:hunter2@db.example/notes", "postgresql://db.example/n?password=hunter2"):
+        with pytest.raises(UsageError, match="XPRIM_DATABASE_URL") as caught:
+            changed(Config(), [f"database_url={secret}"])
+        assert "hunter2" not in str(caught.value)

@@ -149,7 +149,7 @@ class View(anywidget.AnyWidget):  # type: ignore[misc]  # published without type
         if layout is not None:
             layout.close()
 
-    def __del__(self) -> None:
+    def __del__(self) -> None:  # house: closing would need a lock
         """Do nothing: the collector comes at any moment, also while its thread holds a lock that closing needs.
 
         It never comes to a view that is open: its comm holds it.

@@ -102,7 +102,7 @@ class GenerateResult(_Shape):
 
     text: str
     tokens: int
-    finish_reason: Literal["stop", "length", "cancelled"]
+    finish_reason: Literal["stop", "length", "cancelled", "refusal", "tool_calls"]
     model: str = Field(description='"backend:name".')
     device: str
     seed: int

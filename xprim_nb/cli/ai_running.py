@@ -8,33 +8,26 @@ Source: spec 4 §Faces (`xprim ai run MODEL PROMPT …`).
 
 from __future__ import annotations
 
-import contextlib
 import math
-import queue
 import sys
-from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from xprim_nb.cli import ai_documents, words
 from xprim_nb.cli.ai_options import loading_options, model_argument, model_of, read_seconds, settings_of
-from xprim_nb.cli.ai_progress import TICK_S, waiting
+from xprim_nb.cli.ai_printing import Printed, prompt_from_stdin, streamed
 from xprim_nb.cli.boundary import DoorCommand, pass_session
 from xprim_nb.cli.session import Session
-from xprim_nb.errors import ConfigError, NotInstalledError, XprimError
+from xprim_nb.errors import NotInstalledError
 
 if TYPE_CHECKING:
-    from xprim_nb._bridge import Handle
-    from xprim_nb.cli.ai_progress import Waiting
-    from xprim_nb.scheduling.values import GenerateProgress, Reply
+    from xprim_nb.scheduling.values import Reply
     from xprim_nb.toolkit import Toolkit
 
 __all__ = ["run"]
 
 _PRIORITIES = ("system", "realtime", "default", "batch")
-# An answer that does not stop by then has cost its worker; what came is printed all the same.
-_CLEANUP_S = 5.0
 _NOTE = "xprim ai run"
 
 
@@ -110,10 +103,10 @@ def run(session: Session, /, model: str, prompt: str, **how: Any) -> None:
     MODEL is group/model@version, a directory, or backend:name. A model that is not here is installed, and it is
     unloaded when the command ends. Ctrl-C ends the answer; what came is printed.
     """
-    text = _from_stdin() if prompt == "-" else prompt
+    text = prompt_from_stdin() if prompt == "-" else prompt
     options = _options(how, text)
     with session.connected() as kit:
-        reply = _answered(session, kit, model_of(model), options, _Printed(session))
+        reply = _answered(session, kit, model_of(model), options, Printed(session))
         _tell(session, reply)
 
 
@@ -131,47 +124,7 @@ def _options(how: dict[str, Any], text: str) -> dict[str, Any]:
     return {**settings, "stop": how.pop("stops"), "note": _NOTE, **how}
 
 
-def _from_stdin() -> str:
-    """What stdin holds, without the last line's end, which `echo` adds and nobody means.
-
-    Raises:
-        ConfigError: It is no UTF-8.
-    """
-    data = sys.stdin.buffer.read()
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"The prompt on stdin is no UTF-8: {error.reason} at byte {error.start}.", subject="prompt"
-        ) from error
-    return text.removesuffix("\n").removesuffix("\r")
-
-
-class _Printed:
-    """What was printed of an answer; nothing under `--json`, whose document has all of it."""
-
-    def __init__(self, session: Session) -> None:
-        self._is_silent, self._is_terminal = session.as_json, sys.stdout.isatty()
-        self._last, self._chars = "", 0
-
-    def add(self, text: str) -> None:
-        """Print a piece."""
-        if text and not self._is_silent:
-            words.stream(text, harmless=self._is_terminal)
-            self._last, self._chars = text, self._chars + len(text)
-
-    def catch_up(self, whole: str) -> None:
-        """Print what of a text was not printed yet: an interrupt may come between taking a piece and printing it."""
-        self.add(whole[self._chars :])
-
-    def end(self, *, is_whole: bool) -> None:
-        """End the line. Behind a whole answer a pipe's reader finds exactly one line's end that is not the model's."""
-        wanted = (is_whole or bool(self._last)) and not (self._is_terminal and self._last.endswith("\n"))
-        if wanted and not self._is_silent:
-            words.stream("\n", harmless=False)
-
-
-def _answered(session: Session, kit: Toolkit, model: str, options: dict[str, Any], out: _Printed) -> Reply:
+def _answered(session: Session, kit: Toolkit, model: str, options: dict[str, Any], out: Printed) -> Reply:
     """The answer, printed; where the setting is to ask before an installation, a person at a terminal is asked."""
     try:
         return _streamed(session, kit, model, options, out)
@@ -184,44 +137,8 @@ def _answered(session: Session, kit: Toolkit, model: str, options: dict[str, Any
     return _streamed(session, kit, model, {**options, "install": True}, out)
 
 
-def _streamed(session: Session, kit: Toolkit, model: str, options: dict[str, Any], out: _Printed) -> Reply:
-    pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-    handle = kit.ai.generate(model, stream=pieces.put, **options)
-    try:
-        handle.add_done_callback(lambda _: pieces.put(None))
-        with waiting(session) as shown:
-            while (text := _next(pieces, handle, shown)) is not None:
-                shown.end()
-                out.add(text)
-            reply = handle.result()
-    except KeyboardInterrupt:
-        _stop(session, handle, out)
-        raise
-    out.end(is_whole=True)
-    return reply
-
-
-def _next(pieces: queue.SimpleQueue[str | None], handle: Handle[Reply], shown: Waiting) -> str | None:
-    """The next piece; None behind the last."""
-    while True:
-        try:
-            return pieces.get(timeout=TICK_S)
-        except queue.Empty:
-            shown.show(handle.snapshot())
-
-
-def _stop(session: Session, handle: Handle[Reply], out: _Printed) -> None:
-    """End the answer, and print what came until then."""
-    handle.cancel()
-    with contextlib.suppress(CancelledError, TimeoutError, XprimError):  # what became of it is told below
-        handle.result(_CLEANUP_S)
-    progress: GenerateProgress | None = handle.snapshot()
-    if progress is not None:
-        out.catch_up(progress.text)
-    out.end(is_whole=False)
-    if progress is not None and progress.tokens:
-        session.stopped = f"stopped after {words.count(progress.tokens, 'token')}"
-        session.answer(ai_documents.stopped(progress))
+def _streamed(session: Session, kit: Toolkit, model: str, options: dict[str, Any], out: Printed) -> Reply:
+    return streamed(session, lambda stream: kit.ai.generate(model, stream=stream, **options), out)
 
 
 def _tell(session: Session, reply: Reply) -> None:

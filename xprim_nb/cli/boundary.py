@@ -120,6 +120,7 @@ class DoorGroup(click.Group):
         holds_models: This is the group that hints mean by `xprim models`.
         holds_cache: This is the group that hints mean by `xprim cache`.
         holds_ai: This is the group that hints mean by `xprim ai`.
+        holds_prompts: This is the group that hints mean by `xprim prompts`.
         **attrs: As for `click.Group`.
     """
 
@@ -133,11 +134,13 @@ class DoorGroup(click.Group):
         holds_models: bool = False,
         holds_cache: bool = False,
         holds_ai: bool = False,
+        holds_prompts: bool = False,
         **attrs: Any,
     ) -> None:
         super().__init__(*args, **attrs)
         self._config, self._owns_settings = config, owns_settings
-        self._holds_models, self._holds_cache, self._holds_ai = holds_models, holds_cache, holds_ai
+        self._holds_models, self._holds_cache = holds_models, holds_cache
+        self._holds_ai, self._holds_prompts = holds_ai, holds_prompts
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Its own parameters, the global ones, and `--help` last."""
@@ -160,6 +163,8 @@ class DoorGroup(click.Group):
             session.cache_program = ctx.command_path
         if self._holds_ai:
             session.ai_program = ctx.command_path
+        if self._holds_prompts:
+            session.prompts_program = ctx.command_path
         return ctx
 
     def invoke(self, ctx: click.Context) -> object:

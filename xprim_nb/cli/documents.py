@@ -74,6 +74,31 @@
     models              models: [{name, backend, why, size_bytes}]
     doctor              doctor: [{part, verdict: "ok" | "look at this" | "broken", text, advice}]
 
+    Below `prompts`:
+
+    ask                 text, finish, source: "cache" | "generated" | "joined", request, sample_index, provider, model,
+                        usage, cost: COST, saved: COST, reason: {kind, field, part, byte, line, now, was, earlier,
+                        earlier_at, also, detail, sentence}, not_kept, waited, tool_calls, timings_s, extra; with
+                        `--samples` answers: [the same]
+    resolve             resolved: {provider, model, format, request, scaffold, rendered, endpoint, tokens, tokens_bound,
+                        estimated_cost: COST, cached, notes, segments: [{kind, label, hash, tokens, volatility, breakpoint,
+                        path}], body}
+    explain             explained: {provider, model, tokens, segments: [{index, kind, label, state: "cached" | "written" |
+                        "breaks" | "fresh", read, written, fresh, amount}], break, advice, cost, unpriced, rule_checked,
+                        answer_kept, answer_missed}
+    lint                findings: [{rule, segment, label, line, column, excerpt, found, message, fix}]; mended with `--fix`
+    analyze             analysis: [{key, calls, failed, hits, …_tokens, billed, estimated, median_s, p95_s, …_share}],
+                        advice: [{provider, model, move, after, saved_tokens, calls, sentence}], totals, limits with `--ci`
+    checkpoint, branch, restore
+                        checkpoint: {id, scaffold, name, label, parent, state, metadata, nodes, branches, payload,
+                        is_erased, at}
+    delete, compact     deleted: {checkpoint} · compacted: {bytes}
+    list                checkpoints: [{id, parent, scaffold, name, label, at, branches, is_tip}]
+    cache status        prompts_cache: {answers, scaffolds, sent, damaged, size_bytes, moved_aside}
+    cache rotate        rotated, or plan with `--dry-run`: {idle, surplus, kept, kept_bytes}
+    cache erase, clear  erased: {request, rows} · cleared: {rows}
+
+    COST   null, or {amount "0.0012", currency, kind: "estimated" | "billed", price_date, source}
     REF    ref "group/model version", group, model, version
     MODEL  REF + manifest_hash, total_size (bytes; null when the index does not say)
     FILE   {path, size, sha256?}

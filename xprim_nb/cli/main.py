@@ -15,6 +15,7 @@ from xprim_nb.cli.ai import ai_group
 from xprim_nb.cli.boundary import DoorCommand, DoorGroup, pass_session
 from xprim_nb.cli.cache import cache_group
 from xprim_nb.cli.models import models_group
+from xprim_nb.cli.prompts import prompts_group
 from xprim_nb.cli.session import Session
 from xprim_nb.config import Config
 
@@ -46,6 +47,7 @@ for _command in (
     models_group(),
     cache_group(),
     ai_group(),
+    prompts_group(),
     maintaining.maintain,
     publishing.publish,
     publishing.serve,

@@ -13,7 +13,7 @@ Under a Typer parent, which needs a callback or a command of its own besides:
 Both then read `mytool models pull fast-whisper/tiny fp16`. `--json` prints what `xprim_nb.cli.documents` describes.
 
 Exit codes: 0 ok · 1 general · 2 usage · 3 not in the registry · 4 not installed · 5 network, or offline ·
-6 verification failed · 7 storage · 8 a model could not be run · 130 interrupted.
+6 verification failed · 7 storage · 8 a model could not be run · 9 a prompt, its answer or a checkpoint · 130 interrupted.
 
 Source: seeds/002 §Integration Pattern, §CLI Test Interface; spec 1 §CLI.
 """

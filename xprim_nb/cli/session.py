@@ -48,6 +48,7 @@ class Session:
         program: How the model commands are called here, `xprim models`; hints name it.
         cache_program: The same of the cache's commands, `xprim cache`.
         ai_program: The same of the commands that run models, `xprim ai`.
+        prompts_program: The same of the commands for prompts, `xprim prompts`.
         as_json: Answer with one JSON document on stdout.
         quiet: No progress, no notes.
         verbose: The log goes to stderr, and tracebacks too.
@@ -65,6 +66,7 @@ class Session:
     program: str = "xprim models"
     cache_program: str = "xprim cache"
     ai_program: str = "xprim ai"
+    prompts_program: str = "xprim prompts"
     as_json: bool = False
     quiet: bool = False
     verbose: bool = False
@@ -164,6 +166,7 @@ class Session:
             ("xprim models", self.program),
             ("xprim cache", self.cache_program),
             ("xprim ai", self.ai_program),
+            ("xprim prompts", self.prompts_program),
         ):
             text = text.replace(ours, here)
         return text

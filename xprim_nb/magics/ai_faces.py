@@ -24,6 +24,9 @@ __all__ = [
     "reply_markdown",
     "reply_text",
     "stamp_line",
+    "stamped_html",
+    "stamped_markdown",
+    "stamped_text",
 ]
 
 _TEXT = "white-space:pre-wrap;overflow-wrap:anywhere;max-width:52em"
@@ -46,28 +49,46 @@ def stamp_line(reply: Reply) -> str:
 
 
 def _ending(reply: Reply) -> str:
-    return {"length": ", cut there", "cancelled": ", stopped there"}.get(reply.finish_reason, "")
+    return {"length": ", cut there", "cancelled": ", stopped there", "refusal": ", refused"}.get(
+        reply.finish_reason, ""
+    )
 
 
 def reply_text(reply: Reply) -> str:
     """The text, an empty line, the stamp."""
-    return f"{clean(reply.text)}\n\n[{stamp_line(reply)}]"
+    return stamped_text(reply.text, stamp_line(reply))
 
 
 def reply_html(reply: Reply) -> str:
     """The text as it was written, and the stamp below."""
-    return (
-        f'<div class="xprim-reply"><div class="xprim-text" style="{_TEXT}">{_escaped(reply.text)}</div>'
-        f'<div class="xprim-stamp" style="{_STAMP}">{_escaped(stamp_line(reply))}</div></div>'
-    )
+    return stamped_html(reply.text, stamp_line(reply))
 
 
 def reply_markdown(reply: Reply) -> str:
     """The text inside a fence, and the stamp below."""
-    longest = max(map(len, re.findall(r"`+", reply.text)), default=0)
+    return stamped_markdown(reply.text, stamp_line(reply))
+
+
+def stamped_text(text: str, stamp: str) -> str:
+    """A stranger's text, an empty line, a line about it."""
+    return f"{clean(text)}\n\n[{stamp}]"
+
+
+def stamped_html(text: str, stamp: str) -> str:
+    """The same as HTML."""
+    return (
+        f'<div class="xprim-reply"><div class="xprim-text" style="{_TEXT}">{_escaped(text)}</div>'
+        # What stands between two prices would be set as a formula.
+        f'<div class="xprim-stamp mathjax_ignore tex2jax_ignore" style="{_STAMP}">{_escaped(stamp)}</div></div>'
+    )
+
+
+def stamped_markdown(text: str, stamp: str) -> str:
+    """The same as Markdown: the text inside a fence that it cannot close."""
+    longest = max(map(len, re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    stamp = _MARKS.sub(r"\\\1", stamp_line(reply))
-    return f"{fence}text\n{clean(reply.text)}\n{fence}\n\n{stamp}"
+    marked = _MARKS.sub(r"\\\1", stamp)
+    return f"{fence}text\n{clean(text)}\n{fence}\n\n{marked}"
 
 
 def partial_text(progress: GenerateProgress, line: str) -> str:

@@ -58,6 +58,7 @@ def _queue_facts(waiting: QueueView) -> Facts:
         Place=f"number {waiting.position}, priority {waiting.priority}",
         Why=waiting.reason,
         Waits=format_seconds(waiting.waited_s),
+        Asked_by=waiting.note,
     )
 
 

@@ -10,20 +10,36 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["GENERATE", "LOADING", "PRIORITIES", "settings_of"]
+__all__ = [
+    "GENERATE",
+    "LOADING",
+    "PRIORITIES",
+    "RUNNING",
+    "Add",
+    "amount",
+    "option",
+    "pair",
+    "settings_of",
+    "treatment_of",
+    "whole",
+]
 
 PRIORITIES = ("system", "realtime", "default", "batch")
 """Who is served first where several ask, first to last."""
 
-_Add = Callable[[argparse.ArgumentParser], object]
+Add = Callable[[argparse.ArgumentParser], object]
+"""Adds an argument to a parser."""
 _SWITCHES = {"true": True, "false": False, "none": None}
 
 
-def _add(*names: str, **how: Any) -> _Add:
+def option(*names: str, **how: Any) -> Add:
+    """An argument, as `add_argument` takes it."""
     return lambda parser: parser.add_argument(*names, **how)
 
 
-def _whole(least: int) -> Callable[[str], int]:
+def whole(least: int) -> Callable[[str], int]:
+    """Reads a whole number that is not below `least`."""
+
     def read(text: str) -> int:
         number = int(text) if text.lstrip("-").isdecimal() else least - 1
         if number < least:
@@ -33,7 +49,9 @@ def _whole(least: int) -> Callable[[str], int]:
     return read
 
 
-def _amount(least: float, most: float = math.inf, *, above: bool = False) -> Callable[[str], float]:
+def amount(least: float, most: float = math.inf, *, above: bool = False) -> Callable[[str], float]:
+    """Reads a number from `least`, or above it, to `most`."""
+
     def read(text: str) -> float:
         try:
             number = float(text)
@@ -53,12 +71,13 @@ def _seconds(text: str) -> float:
     if text.lower() == "none":
         return math.inf
     try:
-        return _amount(0, above=True)(text)
+        return amount(0, above=True)(text)
     except argparse.ArgumentTypeError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0, or none") from None
 
 
-def _pair(text: str) -> tuple[str, object]:
+def pair(text: str) -> tuple[str, object]:
+    """Reads KEY=VALUE; a value that looks like a number or a switch is one."""
     key, equals, value = text.partition("=")
     if not key or not equals:
         raise argparse.ArgumentTypeError(f"{text!r} is no KEY=VALUE")
@@ -75,14 +94,14 @@ def _value(text: str) -> object:
     return _SWITCHES.get(text.lower(), text)
 
 
-LOADING: tuple[_Add, ...] = (
-    _add("--context-tokens", metavar="N", type=_whole(1), help="room for prompt and answer"),
-    _add("--dtype", metavar="NAME", help="numbers it computes with: float32, bfloat16 …"),
-    _add(
+LOADING: tuple[Add, ...] = (
+    option("--context-tokens", metavar="N", type=whole(1), help="room for prompt and answer"),
+    option("--dtype", metavar="NAME", help="numbers it computes with: float32, bfloat16 …"),
+    option(
         "--set",
         dest="settings",
         metavar="KEY=VALUE",
-        type=_pair,
+        type=pair,
         action="append",
         default=[],
         help="a setting of the backend's own; may be repeated",
@@ -90,38 +109,53 @@ LOADING: tuple[_Add, ...] = (
 )
 """How a model is loaded."""
 
-GENERATE: tuple[_Add, ...] = (
-    _add(
+RUNNING: tuple[Add, ...] = (
+    option("--priority", choices=PRIORITIES, default="default", help="who is served first where several ask"),
+    option(
+        "--timeout", metavar="S", type=_seconds, help="longest time of the answer itself, in seconds, or none"
+    ),
+    option(
+        "--install",
+        action=argparse.BooleanOptionalAction,
+        help="whether a model that is not here is installed",
+    ),
+)
+"""How a request to a model is treated."""
+
+GENERATE: tuple[Add, ...] = (
+    option(
         "--max-tokens",
         metavar="N",
-        type=_whole(1),
+        type=whole(1),
         default=256,
         help="most tokens of the answer; 256 when not given",
     ),
-    _add(
+    option(
         "--temperature",
         metavar="T",
-        type=_amount(0),
+        type=amount(0),
         default=0.0,
         help="0, the default, takes the most likely token each time",
     ),
-    _add(
+    option(
         "--top-p",
         metavar="P",
-        type=_amount(0, 1, above=True),
+        type=amount(0, 1, above=True),
         default=1.0,
         help="only the most likely tokens that together have this probability",
     ),
-    _add(
+    option(
         "--top-k",
         metavar="K",
-        type=_whole(0),
+        type=whole(0),
         default=0,
         help="only so many of the most likely tokens; 0 for all",
     ),
-    _add("--seed", metavar="S", type=int, help="the same seed gives the same text again"),
-    _add("--stop", metavar="TEXT", action="append", default=[], help="end before this text; may be repeated"),
-    _add(
+    option("--seed", metavar="S", type=int, help="the same seed gives the same text again"),
+    option(
+        "--stop", metavar="TEXT", action="append", default=[], help="end before this text; may be repeated"
+    ),
+    option(
         "--lora",
         dest="loras",
         metavar="NAME[*WEIGHT]",
@@ -129,26 +163,28 @@ GENERATE: tuple[_Add, ...] = (
         default=[],
         help="a LoRA layer; may be repeated",
     ),
-    _add("--chat", action="store_true", help="the cell is a message, laid out by the model's chat template"),
-    _add("--system", metavar="TEXT", help="a system message; the cell is then a message too"),
-    _add(
+    option(
+        "--chat", action="store_true", help="the cell is a message, laid out by the model's chat template"
+    ),
+    option("--system", metavar="TEXT", help="a system message; the cell is then a message too"),
+    option(
         "--messages",
         metavar="NAME",
         help="a conversation so far, in a variable: a list of mappings with role and content",
     ),
-    _add("--as", dest="name", metavar="NAME", help="keep the answer in this variable"),
-    _add("--priority", choices=PRIORITIES, default="default", help="who is served first where several ask"),
-    _add(
-        "--timeout", metavar="S", type=_seconds, help="longest time of the answer itself, in seconds, or none"
-    ),
-    _add(
-        "--install",
-        action=argparse.BooleanOptionalAction,
-        help="whether a model that is not here is installed",
-    ),
+    option("--as", dest="name", metavar="NAME", help="keep the answer in this variable"),
+    *RUNNING,
     *LOADING,
 )
 """What is asked of a model, and how."""
+
+
+def treatment_of(asked: argparse.Namespace) -> dict[str, Any]:
+    """The options that `RUNNING` has read, as `Engine.generate` calls them."""
+    told: dict[str, Any] = {"priority": asked.priority, "install": asked.install}
+    if asked.timeout is not None:
+        told["timeout"] = None if math.isinf(asked.timeout) else asked.timeout
+    return told
 
 
 def settings_of(asked: argparse.Namespace) -> dict[str, object]:

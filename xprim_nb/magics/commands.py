@@ -55,6 +55,9 @@ def run(extension: Extension, asked: argparse.Namespace) -> object:
             return importlib.import_module("xprim_nb.magics.doctor").examine(extension)
         case "config":
             return _config(extension, asked)
+        case "prompts":
+            # Loaded with the first of them: it brings every renderer along.
+            return importlib.import_module("xprim_nb.magics.prompt_commands").run(extension, asked)
         case "ps" | "load" | "evict" | "plan" | "gpu" | "timeline":
             return _of_models(extension, asked)
         case _:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, TypeVar
 
@@ -20,6 +20,7 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMa
 from xprim_nb.errors import XprimError
 from xprim_nb.magics import parsing
 from xprim_nb.magics.ai_options import PRIORITIES
+from xprim_nb.magics.prompt_options import CACHE_MODES, GROUPS, PROVIDERS
 
 if TYPE_CHECKING:
     from xprim_nb._bridge import Handle
@@ -33,11 +34,20 @@ _T = TypeVar("_T")
 
 # `%xprim …`, also behind an assignment: `h = %xprim pull …`; and the first line of `%%generate …`.
 _LINE = re.compile(r"(?:^|=)\s*%xprim(?P<words>\s.*)?$")
-_CELL = re.compile(r"^%%(?P<command>generate)(?P<words>\s.*)$")
+_CELL = re.compile(r"^%%(?P<command>generate|prompt)(?P<words>\s.*)$")
 # Who may be asked to leave, or to stay, is awake.
 _AWAKE = ("evict",)
 # What they name is installed when it is not here.
-_INSTALLING = ("pull", "load", "plan", "generate")
+_INSTALLING = ("pull", "load", "plan", "generate", "prompt")
+# What is chosen from a few, by the option before it.
+_CHOICES: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "--schedule": ("schedule", ("daily", "weekly", "monthly", "never")),
+    "--priority": ("priority", PRIORITIES),
+    "--cache": ("cache", CACHE_MODES),
+    "--by": ("group", GROUPS),
+    "--provider": ("provider", PROVIDERS),
+    "--prefix-ttl": ("lifetime", ("5m", "1h")),
+}
 # Both lists come from the local disk. A disk that needs longer gets no completion, instead of a stuck editor.
 _PATIENCE_S = 1.0
 
@@ -90,8 +100,17 @@ class Completer:
         command = before[0]
         if command not in {**parsing.COMMANDS, **parsing.CELLS}:
             return []
+        if command in parsing.GROUPS:
+            verbs = parsing.GROUPS[command]
+            if len(before) == 1:
+                return [(name, "command") for name in verbs]
+            if before[1] not in verbs:
+                return []
+            command = f"{command} {before[1]}"
         if word.startswith("-"):
             return [(name, "option") for name in parsing.options_of(command)]
+        if command == "help" and before[-1] in parsing.GROUPS:
+            return [(name, "command") for name in parsing.GROUPS[before[-1]]]
         if command == "help":
             return [(name, "command") for name in (*parsing.COMMANDS, *parsing.CELLS)]
         if command == "config":
@@ -102,10 +121,13 @@ class Completer:
         named = [each for each in before[1:] if not each.startswith("-")]
         if command == "adopt" and not named:
             return [(name, "place") for name in ("hf", "ollama")]
-        if before[-1] == "--schedule":
-            return [(name, "schedule") for name in ("daily", "weekly", "monthly", "never")]
-        if before[-1] == "--priority":
-            return [(name, "priority") for name in PRIORITIES]
+        if before[-1] in _CHOICES:
+            kind, names = _CHOICES[before[-1]]
+            return [(name, kind) for name in names]
+        if before[-1] == "--model":
+            # As one word: a space ends it.
+            refs = self._known("prompt", before)
+            return [(f"{ref.name}@{ref.version}", kind) for ref, kind in refs.items()]
         if command in _AWAKE or (command in ("pin", "unpin", "why") and "--awake" in before):
             return [] if named else self._awake()
         if not parsing.takes_model(command) or len(named) > 1:

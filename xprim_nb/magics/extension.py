@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Extension", "load", "unload"]
 
-_MAGIC, _CELL = "xprim", "generate"
+_MAGIC = "xprim"
 _log = logging.getLogger("xprim_nb")
 
 
@@ -78,10 +78,7 @@ class Extension:
         register: Callable[..., object] = shell.register_magic_function  # IPython's types miss its arguments
         register(self.run, magic_kind="line", magic_name=_MAGIC)
         self._take_back.append(lambda: shell.magics_manager.magics["line"].pop(_MAGIC, None))
-        cells = shell.magics_manager.magics["cell"]
-        theirs = cells.get(_CELL)
-        register(self.generate, magic_kind="cell", magic_name=_CELL)
-        self._take_back.append(lambda: cells.update({_CELL: theirs}) if theirs else cells.pop(_CELL, None))
+        self._take_back += [self._add_cell(name) for name in ("generate", "prompt")]
         completer = Completer(lambda: self.kit)
         shell.Completer.custom_matchers.append(completer.match)
         self._take_back.append(lambda: shell.Completer.custom_matchers.remove(completer.match))
@@ -92,6 +89,14 @@ class Extension:
         handler = logging.NullHandler()
         _log.addHandler(handler)
         self._take_back.append(lambda: _log.removeHandler(handler))
+
+    def _add_cell(self, name: str) -> Callable[[], object]:
+        """Add a cell magic that is a method of the same name; the result takes it back."""
+        cells = self.shell.magics_manager.magics["cell"]
+        theirs = cells.get(name)
+        register: Callable[..., object] = self.shell.register_magic_function
+        register(getattr(self, name), magic_kind="cell", magic_name=name)
+        return lambda: cells.update({name: theirs}) if theirs else cells.pop(name, None)
 
     def remove(self) -> None:
         """Take everything back, last first; pulls in flight stop and can be resumed."""
@@ -115,6 +120,8 @@ class Extension:
             %xprim ps | load | evict | plan MODEL        what is awake, and who would leave
             %xprim timeline | why MODEL --awake          what happened, and why
             %xprim browse | pulls | gpu                  windows: every model, every pull, what is awake
+            %xprim prompts resolve | explain | ask | lint PROMPT
+            %xprim prompts checkpoint | restore | branch | list | analyze | export
             %xprim doctor                                what works here, what does not, what to do
             %xprim config [KEY=VALUE …]                  registry_url, data_dir, max_vram=8GB, …
             %xprim help [COMMAND]
@@ -127,7 +134,8 @@ class Extension:
         except parsing.HelpShownError:
             return None
         if asked.command == "help":
-            sys.stdout.write(parsing.help_text(asked.topic) + "\n")
+            topic = " ".join(filter(None, (asked.topic, asked.of))) or None
+            sys.stdout.write(parsing.help_text(topic) + "\n")
             return None
         try:
             return importlib.import_module("xprim_nb.magics.commands").run(self, asked)
@@ -143,12 +151,28 @@ class Extension:
         Returns the Reply. `--help` shows the options; `$name` and `{name}` in the first line stand for the values of
         variables, the cell itself is taken as it is. Interrupting ends the answer and keeps the model.
         """
+        return self._run_cell("generate", "ai_generate", line, cell)
+
+    def prompt(self, line: str, cell: str) -> Any:  # noqa: ANN401  # see `generate`
+        """Ask with the rest of the cell as the turn; the same, asked again, is answered from the cache.
+
+            %%prompt --provider local --model "demo/tiny-llama v2" --max-tokens 60
+            Once upon a time
+
+        Returns the answer with how it was come by. `--explain` sends nothing and shows what the provider's cache would
+        do; `--samples 5` returns five answers; `--from NAME` takes blocks, tools and settings from a variable; `--help`
+        shows the options.
+        """
+        return self._run_cell("prompt", "prompt_cell", line, cell)
+
+    def _run_cell(self, name: str, module: str, line: str, cell: str) -> Any:  # noqa: ANN401  # see `generate`
         try:
-            asked = parsing.parse_cell(_CELL, parsing.split(line))
+            asked = parsing.parse_cell(name, parsing.split(line))
         except parsing.HelpShownError:
             return None
         try:
-            return importlib.import_module("xprim_nb.magics.ai_generate").generate(self, asked, cell)
+            doer = getattr(importlib.import_module(f"xprim_nb.magics.{module}"), name)
+            return doer(self, asked, cell)
         finally:
             self._tell_news()
 

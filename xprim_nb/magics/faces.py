@@ -125,6 +125,9 @@ SHOWN: Mapping[str, str] = {
     "xprim_nb.config": "Config",
     "xprim_nb.manager.due": "MaintenanceRecord",
     "xprim_nb.manager.steward": "MaintenancePlan MaintenanceReport",
+    "xprim_nb.prompts.caches.store": "CacheStats",
+    "xprim_nb.prompts.checkpoints.saved": "Checkpoint",
+    "xprim_nb.prompts.resolve": "ResolvedScaffold",
     "xprim_nb.registry.index": "RemoteModel",
     "xprim_nb.registry.publisher": "Published",
     "xprim_nb.scheduling.plan": "ResidencyPlan",
@@ -133,9 +136,17 @@ SHOWN: Mapping[str, str] = {
 }
 
 
-def _answer(how: str) -> Callable[[Any], str]:
+# Values with faces of their own: module and beginning of the functions that draw them, and in which forms.
+_DRAWN: Mapping[tuple[str, str], tuple[str, str, Sequence[str]]] = {
+    ("xprim_nb.scheduling.values", "Reply"): ("ai_faces", "reply", ("text", "html", "markdown")),
+    ("xprim_nb.prompts.asked", "Asked"): ("prompt_faces", "asked", ("text", "html", "markdown")),
+    ("xprim_nb.prompts.xray", "Explanation"): ("prompt_faces", "explanation", ("text", "html")),
+}
+
+
+def _drawn(module: str, what: str, how: str) -> Callable[[Any], str]:
     def show(value: object) -> str:
-        shown: str = getattr(importlib.import_module("xprim_nb.magics.ai_faces"), f"reply_{how}")(value)
+        shown: str = getattr(importlib.import_module(f"xprim_nb.magics.{module}"), f"{what}_{how}")(value)
         return shown
 
     return show
@@ -158,24 +169,29 @@ def _facts_html(value: object) -> str:
 def add(shell: InteractiveShell) -> Callable[[], None]:
     """Give the values their faces in this shell; the result takes them back."""
     work, listing = ("xprim_nb._bridge", "Handle"), ("xprim_nb.registry.listing", "RemoteListing")
-    answer = ("xprim_nb.scheduling.values", "Reply")
     texts: dict[tuple[str, str], Callable[[Any], str]] = {work: handle_text, listing: _listing_text}
     pages: dict[tuple[str, str], Callable[[Any], str]] = {work: handle_html, listing: _listing_html}
     for module, names in SHOWN.items():
         for each in names.split():
             texts[module, each], pages[module, each] = _facts_text, _facts_html
-    texts[answer], pages[answer] = _answer("text"), _answer("html")
+    marks: dict[tuple[str, str], Callable[[Any], str]] = {}
+    by_form = {"text": texts, "html": pages, "markdown": marks}
+    for name, (module, what, forms) in _DRAWN.items():
+        for form in forms:
+            by_form[form][name] = _drawn(module, what, form)
     assert shell.display_formatter is not None, "every shell has one"
     formatters = shell.display_formatter.formatters
     plain, page, marked = (formatters[each] for each in ("text/plain", "text/html", "text/markdown"))
-    marked.for_type_by_name(*answer, _answer("markdown"))
+    for name, mark in marks.items():
+        marked.for_type_by_name(*name, mark)
     for name, text in texts.items():
         plain.for_type_by_name(*name, _printer(text))
     for name, render in pages.items():
         page.for_type_by_name(*name, render)
 
     def take_back() -> None:
-        marked.pop(".".join(answer), None)
+        for name in marks:
+            marked.pop(".".join(name), None)
         for name in texts:
             plain.pop(".".join(name), None)
             page.pop(".".join(name), None)

@@ -10,7 +10,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from xprim_nb._text import format_bytes, format_count, format_seconds
-from xprim_nb.magics import ai_facts, cache_facts, upkeep_facts
+from xprim_nb.magics import ai_facts, cache_facts, prompt_facts, upkeep_facts
 from xprim_nb.magics.sheets import Facts, Pairs, facts_html, facts_text
 
 if TYPE_CHECKING:
@@ -47,6 +47,9 @@ def facts_of(value: object) -> Facts:
 
 def facts_line(value: Any) -> str:  # noqa: ANN401  # any value, as `repr` takes it
     """A value among others, in one short line; its repr when there is none."""
+    for kind in type(value).__mro__:
+        if (kind.__module__, kind.__name__) in prompt_facts.LINES:
+            return prompt_facts.LINES[kind.__module__, kind.__name__](value)
     facts, ref = facts_of(value), getattr(value, "ref", None) or getattr(value, "model_id", None)
     told = ", ".join(str(facts[name]) for name in ("Status", "Plan", "Freed", "Size") if name in facts)
     if told and ref:
@@ -228,5 +231,6 @@ FACTS: Mapping[tuple[str, str], Callable[[Any], Facts]] = {
     ("xprim_nb.toolkit", "Toolkit"): _toolkit_facts,
     **ai_facts.FACTS,
     **cache_facts.FACTS,
+    **prompt_facts.FACTS,
     **upkeep_facts.FACTS,
 }

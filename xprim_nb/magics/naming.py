@@ -6,20 +6,31 @@ Source: spec 3 §Magics.
 from __future__ import annotations
 
 import argparse
+import keyword
 
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 
 from xprim_nb.errors import InvalidRefError
 from xprim_nb.refs import ModelRef
+from xprim_nb.toolkit.asker import cell_of
 
-__all__ = ["cell_named", "model_named", "named", "versioned"]
+__all__ = ["cell_named", "check_variable", "model_named", "named", "versioned"]
 
 
 def cell_named(shell: InteractiveShell) -> str:
     """The cell that runs, as a reader knows it: `In [12]`."""
-    # The shell's own count is one ahead while a cell runs since IPython 9; its display hook knows either way.
-    return f"In [{getattr(shell.displayhook, 'prompt_count', shell.execution_count)}]"
+    return cell_of(shell)
+
+
+def check_variable(command: str, name: str | None) -> None:
+    """Return when a value can be kept under a name, or none is given.
+
+    Raises:
+        UsageError: It is no name of a variable.
+    """
+    if name is not None and (not name.isidentifier() or keyword.iskeyword(name)):
+        raise UsageError(f"{command}: --as {name}: that is no name of a variable")
 
 
 def model_named(asked: argparse.Namespace) -> str:

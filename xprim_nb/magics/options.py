@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 from xprim_nb.config import MAX_CONCURRENCY
 from xprim_nb.magics.ai_options import GENERATE, LOADING
+from xprim_nb.magics.prompt_options import PROMPT, VERBS
 
 __all__ = ["MODEL", "NAMING", "OPTIONS"]
 
@@ -97,7 +98,10 @@ OPTIONS: Mapping[str, tuple[_Add, ...]] = {
     "info": (_flag("--remote", "what the registry says of it"),),
     "update": (_flag("--apply", "pull what has an update"),),
     "config": (_words("settings", "KEY=VALUE", "*", "an empty value is the default"),),
-    "help": (_words("topic", "COMMAND", "?", "a command"),),
+    "help": (
+        lambda parser: parser.add_argument("topic", metavar="COMMAND", nargs="?", help="a command"),
+        lambda parser: parser.add_argument("of", metavar="VERB", nargs="?", help="a verb of `prompts`"),
+    ),
     "health": _DEPTHS,
     "validate": (_DEPTHS[1],),
     "repair": (
@@ -132,6 +136,8 @@ OPTIONS: Mapping[str, tuple[_Add, ...]] = {
     ),
     "plan": LOADING,
     "generate": GENERATE,
+    "prompt": PROMPT,
+    **{f"prompts {verb}": adds for verb, adds in VERBS.items()},
     "archive": (_DRY_RUN,),
     "restore": (_AT_ONCE, _DRY_RUN),
     "adopt": (

@@ -11,13 +11,14 @@ import importlib
 import shlex
 from collections.abc import Iterable
 from functools import cache
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from IPython.core.error import UsageError
 
 __all__ = [
     "CELLS",
     "COMMANDS",
+    "GROUPS",
     "HelpShownError",
     "help_text",
     "options_of",
@@ -59,11 +60,30 @@ COMMANDS = {
     "timeline": "What happened to models, and which cell caused it; has `.frame` and `.chart`.",
     "browse": "Open the browser: find, pull, update and remove models by hand.",
     "pulls": "Open the panel of every pull: pause, resume, retry, cancel.",
+    "prompts": "Prompts: what would be sent, what it would cost, what was answered before.",
     "doctor": "Look at what pulls and panels stand on, and say what to do about it.",
     "config": "Show the settings, or change them: registry_url=… max_vram=8GB offline=1.",
     "help": "Show the commands, or one of them in detail.",
 }
-CELLS = {"generate": "Run a model on the rest of the cell, and show what it writes as it comes."}
+CELLS = {
+    "generate": "Run a model on the rest of the cell, and show what it writes as it comes.",
+    "prompt": "Ask with the cell as the turn, through the cache; --explain only says what the cache would do.",
+}
+GROUPS = {
+    "prompts": {
+        "resolve": "What would be sent: its parts, tokens, price, and whether an answer is kept.",
+        "explain": "What the provider's cache would do with it, and where it breaks; sends nothing.",
+        "ask": "The answer, from the cache where the same was asked before.",
+        "lint": "What in its beginning changes from call to call, and what would mend it; --fix puts that into a cell.",
+        "checkpoint": "Keep a state that a variable holds, at the end of a branch.",
+        "restore": "A checkpoint that is kept, with its state.",
+        "branch": "Begin another branch at a checkpoint.",
+        "list": "The checkpoints that are kept, as a tree of branches.",
+        "analyze": "What prompts took and what the caches saved; of a checkpoint, or of all; has `.frame` and `.chart`.",
+        "export": "Tell OpenTelemetry each call from now on; without a word of what is said, unless --content.",
+    }
+}
+"""Commands that have commands of their own."""
 _NAMING = "group/model, group/model@version"
 
 
@@ -99,7 +119,7 @@ def split(line: str) -> list[str]:
 
 
 def parse(words: list[str]) -> argparse.Namespace:
-    """What a line asks for: `command`, and that command's options.
+    """What a line asks for: `command`, of those in `GROUPS` a `verb`, and that command's options.
 
     Raises:
         UsageError: It asks for nothing that exists.
@@ -109,6 +129,12 @@ def parse(words: list[str]) -> argparse.Namespace:
     if command in ("-h", "--help"):
         command = "help"
     _check(command)
+    if command in GROUPS and rest and not rest[0].startswith("-"):
+        verb, *rest = rest
+        _check_verb(command, verb)
+        return _parser(f"{command} {verb}").parse_args(rest, argparse.Namespace(command=command, verb=verb))
+    if command in GROUPS:
+        rest = ["--help"]
     return _parser(command).parse_args(rest, argparse.Namespace(command=command))
 
 
@@ -138,9 +164,12 @@ def help_text(command: str | None = None) -> str:
         cells = [f"  %%{name:<13}{what}" for name, what in CELLS.items()]
         said = "`%xprim COMMAND --help` shows what a command takes."
         return "\n".join(["%xprim COMMAND …", *lines, *cells, said])
-    if command not in CELLS:
-        _check(command)
-    return _parser(command).format_help()
+    name, _, verb = command.partition(" ")
+    if name not in CELLS:
+        _check(name)
+    if verb and name in GROUPS:
+        _check_verb(name, verb)
+    return _parser(command if name in GROUPS else name).format_help()
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
@@ -162,18 +191,39 @@ def _check(command: str) -> None:
         )
 
 
+def _check_verb(command: str, verb: str) -> None:
+    verbs = GROUPS[command]
+    if verb not in verbs:
+        known = ", ".join(verbs)
+        meant = suggestion(verb, verbs) or f"; it has {known}"
+        raise UsageError(f"%xprim {command} has no command {verb!r}{meant}")
+
+
 def options_of(command: str) -> dict[str, str]:
-    """A command's options, each with its help."""
+    """A command's options, each with its help; of one in `GROUPS`, named with its verb."""
     actions = _parser(command)._actions
     return {name: action.help or "" for action in actions for name in action.option_strings if len(name) > 2}
 
 
+def _named(command: str) -> dict[str, Any]:
+    """What a parser is called, and what its help says of it."""
+    if command in CELLS:
+        return {"prog": f"%%{command}", "description": CELLS[command]}
+    name, _, verb = command.partition(" ")
+    if verb:
+        return {"prog": f"%xprim {command}", "description": GROUPS[name][verb]}
+    said: dict[str, Any] = {"prog": f"%xprim {command}", "description": COMMANDS[command]}
+    if command in GROUPS:
+        verbs = "\n".join(f"  {each:<12}{what}" for each, what in GROUPS[command].items())
+        said["usage"] = f"%%xprim {command} VERB …"  # a % of argparse's own
+        said["epilog"] = f"{verbs}\n\n`%xprim {command} VERB --help` shows what a verb takes."
+        said["formatter_class"] = argparse.RawDescriptionHelpFormatter
+    return said
+
+
 @cache
 def _parser(command: str) -> argparse.ArgumentParser:
-    prog, what = (
-        (f"%%{command}", CELLS[command]) if command in CELLS else (f"%xprim {command}", COMMANDS[command])
-    )
-    parser = _Parser(prog=prog, description=what, allow_abbrev=False)
+    parser = _Parser(allow_abbrev=False, **_named(command))
     # Loaded with the first line: `%load_ext` shall cost next to nothing.
     options = importlib.import_module("xprim_nb.magics.options")
     if command in options.MODEL:

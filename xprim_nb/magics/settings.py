@@ -13,6 +13,7 @@ from IPython.core.error import UsageError
 
 from xprim_nb.config import Config
 from xprim_nb.config.capabilities import AICapabilities, parse_bytes
+from xprim_nb.config.database import database_password
 from xprim_nb.errors import ConfigError
 from xprim_nb.magics import parsing
 
@@ -60,7 +61,7 @@ def _size(text: str) -> int:
         raise ValueError("must be a size like 8GB or 512MB") from None
 
 
-# `headers` and the keys of servers are left out: a secret does not belong in a cell.
+# `headers` and the keys of servers are left out: a secret does not belong in a cell; nor does a database's password.
 SETTINGS: dict[str, Callable[[str], object]] = {
     "registry_url": str,
     "mirrors": _urls,
@@ -75,6 +76,7 @@ SETTINGS: dict[str, Callable[[str], object]] = {
     "connect_timeout_s": _number,
     "stall_timeout_s": _number,
     "partial_max_age_s": _number,
+    "database_url": str,
     # What models may use: these are `Config.ai`'s.
     "max_vram": _size,
     "max_ram": _size,
@@ -120,7 +122,7 @@ def changed(config: Config, pairs: Iterable[str]) -> Config:
         if key.startswith(_ENDPOINT):
             _set_endpoint(endpoints, default, key.removeprefix(_ENDPOINT), text)
             continue
-        _check(key)
+        _check(key, text)
         try:
             read = SETTINGS[key](text) if text else _default(default, key)
         except ValueError as error:
@@ -137,11 +139,16 @@ def changed(config: Config, pairs: Iterable[str]) -> Config:
     return replace(config, **values, ai=ai)  # type: ignore[arg-type]  # the same
 
 
-def _check(key: str) -> None:
+def _check(key: str, text: str) -> None:
     if key in ("keys", "key") or key.startswith(("keys.", "key.")):
         raise UsageError(
             "%xprim config: a key does not belong in a notebook; set OPENAI_API_KEY, ANTHROPIC_API_KEY or "
             "XPRIM_OPENAI_COMPATIBLE_KEY in the environment that Jupyter is started from"
+        )
+    if key == "database_url" and database_password(text):
+        raise UsageError(
+            "%xprim config: a password does not belong in a notebook; set XPRIM_DATABASE_URL in the environment that "
+            "Jupyter is started from, or keep the password in ~/.pgpass and leave it out here"
         )
     if key not in SETTINGS:
         meant = parsing.suggestion(key, SETTINGS) or f"; the keys are {', '.join(SETTINGS)}"

@@ -34,6 +34,8 @@ __all__ = [
 
 _T = TypeVar("_T")
 
+# What stands between two prices would be set as a formula.
+_NO_MATHS = "mathjax_ignore tex2jax_ignore"
 _HEADERS: tuple[str, ...] = ("model", "version", "size", "alias of", "here")
 
 
@@ -43,7 +45,7 @@ class Rows(tuple[_T, ...], Generic[_T]):
     Attributes:
         headers: Of the columns.
         cells: A row of text for each value.
-        note: A sentence under the table; empty when there is nothing to say.
+        note: A sentence under the table, or several lines; empty when there is nothing to say.
     """
 
     headers: Sequence[str]
@@ -76,8 +78,12 @@ class Rows(tuple[_T, ...], Generic[_T]):
             "<tr>" + "".join(f'<td style="text-align:left">{_escaped(cell)}</td>' for cell in row) + "</tr>"
             for row in self.cells
         )
-        note = f"<p>{_escaped(self.note)}</p>" if self.note else ""
-        return f'<table class="xprim-rows"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}'
+        note = (
+            f'<p class="{_NO_MATHS}" style="white-space:pre-wrap">{_escaped(self.note)}</p>'
+            if self.note
+            else ""
+        )
+        return f'<table class="xprim-rows {_NO_MATHS}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}'
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,12 +65,14 @@ class Views:
         events.register("post_run_cell", self._cell_ended)
         own.for_type_by_name("xprim_nb.reports.health", "HealthReport", self._show_value)
         own.for_type_by_name("xprim_nb.scheduling.values", "Reply", self._show_reply)
+        own.for_type_by_name("xprim_nb.prompts.asked", "Asked", self._show_asked)
 
         def take_back() -> None:
             events.unregister("post_run_cell", self._cell_ended)
             own.pop("xprim_nb._bridge.Handle", None)
             own.pop("xprim_nb.reports.health.HealthReport", None)
             own.pop("xprim_nb.scheduling.values.Reply", None)
+            own.pop("xprim_nb.prompts.asked.Asked", None)
             self.close()
 
         return take_back
@@ -127,11 +129,18 @@ class Views:
 
     def _show_reply(self, reply: object) -> None:
         self._show_value(reply)
+        self._show_stamp("ai_faces", "stamp_line", reply)
+
+    def _show_asked(self, asked: object) -> None:
+        self._show_value(asked)
+        self._show_stamp("prompt_faces", "asked_stamp", asked)
+
+    def _show_stamp(self, module: str, line: str, value: object) -> None:
         if (
             getattr(self._shell, "kernel", None) is None
         ):  # a terminal has its text, and no place yet for the rest
-            faces: Any = importlib.import_module("xprim_nb.magics.ai_faces")
-            sys.stdout.write(f"[{faces.stamp_line(reply)}]\n")
+            faces: Any = importlib.import_module(f"xprim_nb.magics.{module}")
+            sys.stdout.write(f"[{getattr(faces, line)(value)}]\n")
 
     def _show_handle(self, handle: Handle[Any]) -> None:
         if self._was_told(handle):

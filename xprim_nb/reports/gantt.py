@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from html import escape
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from xprim_nb._text import clean, format_bytes, format_seconds
 from xprim_nb.reports.charts import CONFIG, GAP, INK, LABEL, MIME, ROW, WIDTH, short
+from xprim_nb.reports.markup import escaped
 
 if TYPE_CHECKING:
     from xprim_nb.scheduling.leases import TimelineRow
@@ -188,12 +188,12 @@ class TimelineChart:
         label = f"{self.title}: {', '.join(self.models[:5])}" if self.spans else self.title
         opening = (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" '
-            f'height="{height}" role="img" aria-label="{_escaped(label)}" font-family="sans-serif" '
+            f'height="{height}" role="img" aria-label="{escaped(label)}" font-family="sans-serif" '
             f'font-size="12" fill="currentColor">'
         )
-        parts = [opening, f'<text x="0" y="{ROW - 7}" font-weight="bold">{_escaped(self.title)}</text>']
+        parts = [opening, f'<text x="0" y="{ROW - 7}" font-weight="bold">{escaped(self.title)}</text>']
         for model, number in lines.items():
-            name = _escaped(short(model))
+            name = escaped(short(model))
             parts.append(f'<text x="{LABEL - 8}" y="{number * ROW + 15}" text-anchor="end">{name}</text>')
         for span in self.spans:
             left = LABEL + room * (span.begin - begin) / whole
@@ -201,7 +201,7 @@ class TimelineChart:
             top = lines[span.model] * ROW + GAP // 2
             parts.append(
                 f'<rect x="{left:.1f}" y="{top}" width="{width:.1f}" height="{ROW - GAP}" '
-                f'fill="{_colour(span.state)}"><title>{_escaped(_told(span))}</title></rect>'
+                f'fill="{_colour(span.state)}"><title>{escaped(_told(span))}</title></rect>'
             )
         if self.spans:
             low = height - GAP - 4
@@ -237,7 +237,3 @@ def _iso(seconds: float) -> str:
 
 def _clock(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%H:%M:%S}"
-
-
-def _escaped(text: str) -> str:
-    return escape(clean(text))

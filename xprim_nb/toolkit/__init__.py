@@ -29,13 +29,16 @@ from xprim_nb.toolkit.bundles import BundleVerbs
 from xprim_nb.toolkit.health import HealthVerbs
 from xprim_nb.toolkit.maintenance import MaintenanceVerbs
 from xprim_nb.toolkit.models import ModelVerbs
+from xprim_nb.toolkit.prompts import PromptVerbs
 from xprim_nb.toolkit.renewal import RenewalVerbs
 from xprim_nb.toolkit.upkeep import UpkeepVerbs
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from xprim_nb.manager.prompting import EngineAnswers
     from xprim_nb.notify import Channel
+    from xprim_nb.prompts.desk import Prompts
     from xprim_nb.scheduling.devices import Probe
     from xprim_nb.scheduling.engine import Engine
     from xprim_nb.workers.contract import Backend
@@ -68,7 +71,9 @@ def connect(
     return Toolkit(config, client=client, logger=logger, notify=notify, devices=devices, backends=backends)
 
 
-class Toolkit(ModelVerbs, HealthVerbs, RenewalVerbs, UpkeepVerbs, BundleVerbs, MaintenanceVerbs, AIVerbs):
+class Toolkit(
+    ModelVerbs, HealthVerbs, RenewalVerbs, UpkeepVerbs, BundleVerbs, MaintenanceVerbs, AIVerbs, PromptVerbs
+):
     """`Manager`'s verbs, each returning a `Handle`. Thread-safe; `close` (or leaving the `with` block) ends it.
 
     Equal pulls in flight are joined: the second call returns the first one's handle.
@@ -90,6 +95,7 @@ class Toolkit(ModelVerbs, HealthVerbs, RenewalVerbs, UpkeepVerbs, BundleVerbs, M
         self._opening: asyncio.Task[Manager] | None = None
         self._engine_parts = {"devices": devices, "backends": backends}
         self._engine_opening: asyncio.Task[Engine] | None = None
+        self._prompts_opening: asyncio.Task[Prompts] | None = None
         self._closed = False
         self.events.subscribe(self._remember)
 
@@ -152,6 +158,26 @@ class Toolkit(ModelVerbs, HealthVerbs, RenewalVerbs, UpkeepVerbs, BundleVerbs, M
         self.engine = await asyncio.shield(opening)
         return self.engine
 
+    async def _prompts_opened(self) -> tuple[Prompts, EngineAnswers]:
+        manager = await self._opened()
+        opening = self._prompts_opening
+        if opening is None or _is_lost(opening):
+            room = importlib.import_module("xprim_nb.manager.prompting")
+            # The engine is opened with the first prompt that a model answers: the cache alone needs none.
+            self._answers: EngineAnswers = room.EngineAnswers(
+                manager, self._engine_opened, lambda: self.engine
+            )
+            prompts: Prompts = room.open_prompts(manager, self._answers)
+            self._prompts_opening = opening = asyncio.create_task(prompts.__aenter__())
+        return await asyncio.shield(opening), self._answers
+
+    async def _close_prompts(self) -> None:
+        opening, self._prompts_opening = self._prompts_opening, None
+        if opening is not None and not _is_lost(opening):
+            await asyncio.wait([opening])
+            if not _is_lost(opening):
+                await opening.result().__aexit__(None, None, None)
+
     async def _close_engine(self) -> None:
         opening, self._engine_opening, self.engine = self._engine_opening, None, None
         if opening is not None and not _is_lost(opening):
@@ -160,6 +186,7 @@ class Toolkit(ModelVerbs, HealthVerbs, RenewalVerbs, UpkeepVerbs, BundleVerbs, M
                 await opening.result().aclose()
 
     async def _close(self) -> None:
+        await self._close_prompts()
         await self._close_engine()
         opening, self._opening = self._opening, None
         if opening is not None and not _is_lost(opening):

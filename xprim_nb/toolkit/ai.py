@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from xprim_nb._bridge import Handle
 from xprim_nb.scheduling.asking import Asking
+from xprim_nb.toolkit.asker import asker
 from xprim_nb.toolkit.base import Verbs
 
 if TYPE_CHECKING:
@@ -45,8 +46,12 @@ class Inference:
         stream: Callable[[str], object] | None = None,
         **options: Any,  # those of `Engine.generate`, checked there
     ) -> Handle[Reply]:
-        """See `Engine.generate`. The handle's snapshot is the latest `GenerateProgress`; cancelling keeps the model."""
+        """See `Engine.generate`. The handle's snapshot is the latest `GenerateProgress`; cancelling keeps the model.
+
+        Where no `note` is given, it is the cell or the line that calls this; so it is for `load`.
+        """
         asking = Asking(str(model), stream)
+        options.setdefault("note", asker())
         return self._verbs.run_engine(
             f"generate with {model}",
             lambda engine: engine.generate(
@@ -58,6 +63,7 @@ class Inference:
     def load(self, model: str, **options: Any) -> Handle[ModelView]:  # those of `Engine.load`
         """See `Engine.load`. The handle's snapshot is the latest `GenerateProgress`."""
         asking = Asking(str(model))
+        options.setdefault("note", asker())
         return self._verbs.run_engine(
             f"load {model}",
             lambda engine: engine.load(model, asking=asking, **options),
