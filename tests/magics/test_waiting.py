@@ -106,11 +106,12 @@ def test_interrupt_of_a_cell_that_waits_for_a_handle(
 def test_interrupted_await_pauses_too(kernel: Kernel, gate: Hold, server: FaultyRegistry) -> None:
     """A cell that awaits the handle stops within a second as well, and so does the pull."""
     started = kernel.run(f"h = %xprim pull {_REF}")
-    cell = kernel.start("await h")
     gate.wait_reached()
+    cell = kernel.start("display('waiting')\nawait h")
+    so_far = kernel.watch(cell, "waiting")  # a kernel that runs no cell yet ignores the stop button
     begun = time.monotonic()
     kernel.interrupt()
-    outcome = kernel.finish(cell)
+    outcome = kernel.finish(cell, so_far)
     assert time.monotonic() - begun < _AT_ONCE_S
     assert outcome.reply["status"] == "error"
     panel = kernel.panel(started)
