@@ -1,7 +1,8 @@
 """What every test may rely on: a clean environment, a home of its own, and no network beyond loopback.
 
-The home is laid out when pytest starts, before a test module is imported: the subprocesses and kernels that
-tests start inherit it. The network guard itself is pytest-socket, switched on in `pyproject.toml`.
+Homes and temporary directories lie in memory where there is enough of it. The home is laid out when pytest starts,
+before a test module is imported: the subprocesses and kernels that tests start inherit it. The network guard itself is
+pytest-socket, switched on in `pyproject.toml`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import shutil
 import signal
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,7 +35,12 @@ _HOME_VARIABLES = {
     "XDG_RUNTIME_DIR": "runtime",
     "XDG_STATE_HOME": "state",
 }
-_HOME_KEY = pytest.StashKey[Path]()
+_ROOT_KEY = pytest.StashKey[Path]()
+# Killed processes lose nothing that they wrote, so memory is as good as a disk here. A disk takes milliseconds for each
+# durable write, and some models' tests make hundreds; `--basetemp=DIR` has everything on a disk, where it is kept.
+_MEMORY = Path("/dev/shm")
+# Several times what the tests hold at once; a container's usual 64 MB would be full with the first real weights.
+_MEMORY_BYTES = 2 << 30
 
 # A failure must mean the same everywhere: no deadline that a busy machine misses, always the same examples.
 settings.register_profile("ci", deadline=None, derandomize=True, database=None)
@@ -44,8 +51,13 @@ settings.load_profile("ci")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give this run an empty home and forget the settings of whoever started it."""
-    home = Path(tempfile.mkdtemp(prefix="xprim-tests-"))
-    config.stash[_HOME_KEY] = home
+    memory = _memory()
+    root = Path(tempfile.mkdtemp(prefix="xprim-", dir=memory))
+    config.stash[_ROOT_KEY] = root
+    home = root / "home"
+    home.mkdir(mode=0o700)
+    if config.option.basetemp is None and memory is not None:  # a process of xdist is told its own
+        config.option.basetemp = root / "tmp"
     for name in list(os.environ):
         if (name.startswith("XPRIM_") or name.endswith("_MODELS_DIR")) and name not in _KEPT:
             del os.environ[name]
@@ -57,10 +69,25 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[name] = str(home / folder)
 
 
+def _memory() -> Path | None:
+    """A file system in memory that is large enough, where there is one."""
+    if not os.access(_MEMORY, os.W_OK) or shutil.disk_usage(_MEMORY).free < _MEMORY_BYTES:
+        return None
+    runs_programs = not os.statvfs(_MEMORY).f_flag & os.ST_NOEXEC  # some tests write what they start
+    return _MEMORY if runs_programs else None
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Take the home away again."""
-    if _HOME_KEY in config.stash:
-        shutil.rmtree(config.stash[_HOME_KEY], ignore_errors=True)
+    """Take the home away again, and the directories of tests in memory."""
+    if _ROOT_KEY in config.stash:
+        shutil.rmtree(config.stash[_ROOT_KEY], ignore_errors=True)
+
+
+@pytest.fixture
+def disk_path() -> Iterator[Path]:
+    """An empty directory on a disk, for what is otherwise in memory."""
+    with tempfile.TemporaryDirectory(prefix="xprim-") as folder:
+        yield Path(folder)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,19 +1,22 @@
-"""One JupyterLab and one page for all browser tests; they run in a pytest process of their own."""
+"""One JupyterLab and one Chromium for all browser tests; they run in a pytest process of their own."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from .harness import CHROMIUM, Lab, chromium, jupyterlab
+from .harness import CHROMIUM, Lab, chromium, fresh_page, jupyterlab
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
+
+    from .harness import Pages
 
 
 @pytest.fixture(scope="session")
@@ -27,10 +30,17 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def pages(lab: Lab) -> Iterator[Pages]:
+    """Opens fresh pages, `width` by `height`, in the one headless Chromium."""
+    with chromium() as browser:
+        yield partial(fresh_page, browser)
+
+
 @pytest.fixture
-def page(lab: Lab) -> Iterator[Page]:
-    """A fresh page in headless Chromium."""
-    with chromium() as opened:
+def page(pages: Pages) -> Iterator[Page]:
+    """A fresh page."""
+    with pages() as opened:
         yield opened
 
 

@@ -17,14 +17,17 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
+
+    # Opens a fresh page of a `width` and a `height`.
+    Pages = Callable[..., AbstractContextManager[Page]]
 
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 
@@ -55,7 +58,9 @@ _LAB_ARGS = (
     "--MappingKernelManager.shutdown_wait_time=2",
 )
 # Without these a toast about news covers the corner of every screenshot.
-_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
+_NOTIFICATION = "@jupyterlab/apputils-extension:notification"
+# The first is the one that pages begin in.
+THEMES = ("JupyterLab Light", "JupyterLab Dark", "JupyterLab Dark High Contrast")
 
 _KERNEL_IS_IDLE = """() => {
   const kernel = window.jupyterapp?.shell?.currentWidget?.context?.sessionContext?.session?.kernel;
@@ -94,11 +99,20 @@ class Lab:
         url: Its base URL on loopback.
         token: What its requests must carry.
         root: The directory whose notebooks it shows.
+        home: The directory of its own files, its settings among them.
     """
 
     url: str
     token: str
     root: Path
+    home: Path
+
+    def set(self, plugin: str, **values: Any) -> None:
+        """Settings of a plug-in, such as `@jupyterlab/apputils-extension:themes`, for pages loaded from now on."""
+        extension, _, name = plugin.rpartition(":")
+        path = self.home / "settings" / extension / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values), encoding="utf-8")
 
 
 def free_port() -> int:
@@ -121,14 +135,6 @@ def _environment(home: Path, token: str) -> dict[str, str]:
         "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
         "JUPYTER_TOKEN": token,
     }
-
-
-def _write_settings(home: Path, settings: Mapping[str, Mapping[str, Any]]) -> None:
-    for plugin, values in settings.items():
-        extension, _, name = plugin.rpartition(":")
-        path = home / "settings" / extension / f"{name}.jupyterlab-settings"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(values), encoding="utf-8")
 
 
 def _wait_until_it_answers(server: subprocess.Popen[bytes], lab: Lab, log: Path) -> None:
@@ -156,20 +162,19 @@ def _end(server: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def jupyterlab(root: Path, settings: Mapping[str, Mapping[str, Any]] | None = None) -> Iterator[Lab]:
+def jupyterlab(root: Path) -> Iterator[Lab]:
     """A JupyterLab that shows `root`, alive inside the block.
 
     Args:
         root: The directory with the notebooks.
-        settings: Lab settings by plug-in, such as `{"@jupyterlab/apputils-extension:themes": {"theme": …}}`.
 
     Raises:
         LabError: It did not answer within a minute; the message is its log.
     """
     with tempfile.TemporaryDirectory(prefix="xprim-lab-", ignore_cleanup_errors=True) as folder:
         home, token, port = Path(folder), secrets.token_hex(16), free_port()
-        _write_settings(home, {**_SETTINGS, **(settings or {})})
-        lab = Lab(url=f"http://127.0.0.1:{port}", token=token, root=root)
+        lab = Lab(url=f"http://127.0.0.1:{port}", token=token, root=root, home=home)
+        lab.set(_NOTIFICATION, fetchNews="false", checkForUpdates=False)
         command = [
             sys.executable,
             "-m",
@@ -195,8 +200,8 @@ def jupyterlab(root: Path, settings: Mapping[str, Mapping[str, Any]] | None = No
 
 
 @contextmanager
-def chromium(*, width: int = 1280, height: int = 900, color_scheme: str = "light") -> Iterator[Page]:
-    """A page in headless Chromium, `width` by `height` CSS pixels, without animations."""
+def chromium() -> Iterator[Browser]:
+    """A headless Chromium."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -204,14 +209,16 @@ def chromium(*, width: int = 1280, height: int = 900, color_scheme: str = "light
             executable_path=str(CHROMIUM), headless=True, args=list(_CHROMIUM_ARGS)
         )
         try:
-            context = browser.new_context(
-                viewport={"width": width, "height": height},
-                color_scheme="dark" if color_scheme == "dark" else "light",
-                reduced_motion="reduce",
-            )
-            yield context.new_page()
+            yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def fresh_page(browser: Browser, *, width: int = 1280, height: int = 900) -> Iterator[Page]:
+    """A page of `width` by `height` CSS pixels, without animations and without a memory of earlier pages."""
+    with browser.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce") as context:
+        yield context.new_page()
 
 
 @dataclass(frozen=True)
@@ -271,6 +278,15 @@ class Notebook:
         """Change Lab's theme, for every later page too; return when the page is drawn in it."""
         self.page.evaluate(_CHANGE_THEME, theme)
         self.page.wait_for_function("theme => document.body.dataset.jpThemeName === theme", arg=theme)
+
+    def in_every_theme(self) -> Iterator[str]:
+        """Draw the page in each theme in turn, and at last in the first again; a word for each, for files' names."""
+        try:
+            for theme in THEMES:
+                self.show_in(theme)
+                yield theme.split()[-1].lower()
+        finally:
+            self.show_in(THEMES[0])
 
     def save(self) -> None:
         """Save the document, and return when that is done."""

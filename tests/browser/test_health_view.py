@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,14 +14,15 @@ from xprim_nb.testing.faulty_registry import FaultyRegistry
 from xprim_nb.testing.registries import make_registry, random_bytes
 
 from .axe import violations
-from .harness import Lab, Notebook, chromium, jupyterlab
+from .harness import Lab, Notebook
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
+    from .harness import Pages
+
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
-_THEMES = "@jupyterlab/apputils-extension:themes"
 _VIEW = ".xprim-view.xprim-health"
 _MODELS = {
     "demo/tiny-llama v1": {"model.safetensors": random_bytes("llama", 400_000), "config.json": b"{}"},
@@ -85,21 +85,15 @@ class Opened:
         """Press a button of the view."""
         self.view.get_by_role("button", name=name, exact=True).click()
 
+    def look_in_every_theme(self, artefacts: Path, name: str) -> None:
+        """axe-core finds nothing in any of Lab's themes; pictures for people."""
+        for theme in self.notebook.in_every_theme():
+            assert violations(self.page, _VIEW) == [], theme
+            self.page.screenshot(path=artefacts / f"{name}_{theme}.png")
+
     def reads(self, text: str) -> None:
         """Wait until the sentence on top says so."""
         self.verdict.filter(has_text=text).wait_for()
-
-
-@pytest.fixture(
-    scope="module", params=["JupyterLab Light", "JupyterLab Dark", "JupyterLab Dark High Contrast"]
-)
-def themed(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[str, Lab]]:
-    """A JupyterLab in each theme."""
-    theme = str(request.param)
-    with jupyterlab(tmp_path_factory.mktemp("themed"), {_THEMES: {"theme": theme}}) as lab:
-        yield theme.lower().replace(" ", "_"), lab
 
 
 def _kernel(opened: Opened, code: str) -> None:
@@ -114,11 +108,10 @@ def _kernel(opened: Opened, code: str) -> None:
 
 
 def test_damage_is_found_repaired_and_told_in_every_theme(
-    themed: tuple[str, Lab], tmp_path: Path, artefacts: Path
+    lab: Lab, pages: Pages, tmp_path: Path, artefacts: Path
 ) -> None:
     """Full check, the sentence changes; Repair, it is healthy and the receipt is there; axe-core finds nothing."""
-    theme, lab = themed
-    with chromium(height=1100) as page:
+    with pages(height=1100) as page:
         opened = Opened(lab, page, tmp_path, "health.ipynb")
         try:
             assert opened.verdict.inner_text() == "All 3 models healthy."
@@ -127,25 +120,25 @@ def test_damage_is_found_repaired_and_told_in_every_theme(
             opened.press("Full check")
             opened.reads("2 of 3 models healthy; 1 corrupt chunk: repair it.")
             opened.press("Details of demo/tiny-llama v1")
-            assert violations(page, _VIEW) == []
             opened.view.scroll_into_view_if_needed()
-            page.screenshot(path=artefacts / f"health_damage_{theme}.png")
+            opened.look_in_every_theme(artefacts, "health_damage")
             opened.press("Repair demo/tiny-llama v1")
             opened.reads("All 3 models healthy.")
             note = opened.row("demo/tiny-llama v1").locator(".xprim-note")
             note.filter(has_text="1 of 401 chunks fetched (1000 B)").wait_for()
             assert f"1000 B fetched from {opened.server.url}" in note.inner_text()
             assert path.read_bytes() == _MODELS["demo/tiny-llama v1"]["model.safetensors"]
-            assert violations(page, _VIEW) == []
-            page.screenshot(path=artefacts / f"health_receipt_{theme}.png")
+            opened.look_in_every_theme(artefacts, "health_receipt")
             assert opened.notebook.errors() == []
         finally:
             opened.server.close()
 
 
-def test_a_refresh_asks_in_place_by_keyboard_alone(lab: Lab, tmp_path: Path, artefacts: Path) -> None:
+def test_a_refresh_asks_in_place_by_keyboard_alone(
+    lab: Lab, pages: Pages, tmp_path: Path, artefacts: Path
+) -> None:
     """In 420 pixels of view: tab and Enter lead through a refresh and back again; the focus is never lost."""
-    with chromium(width=520, height=1100) as page:
+    with pages(width=520, height=1100) as page:
         opened = Opened(lab, page, tmp_path, "refresh.ipynb")
         try:
             make_registry(opened.registry, {"other/base latest": _NEWER})
@@ -182,9 +175,11 @@ def _focused(page: Page) -> str:
     return str(found)
 
 
-def test_it_filters_while_the_kernel_is_busy_and_survives_a_reload(lab: Lab, tmp_path: Path) -> None:
+def test_it_filters_while_the_kernel_is_busy_and_survives_a_reload(
+    lab: Lab, pages: Pages, tmp_path: Path
+) -> None:
     """Search and ticks need no kernel; after a reload of the page the view is there again, with what was ticked."""
-    with chromium(height=1100) as page:
+    with pages(height=1100) as page:
         opened = Opened(lab, page, tmp_path, "busy.ipynb")
         try:
             opened.view.get_by_role("checkbox", name="Select demo/embed v2").check()

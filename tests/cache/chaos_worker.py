@@ -1,13 +1,12 @@
 """Pulls, updates, mends and removes at random on one base, until somebody kills it.
 
-    python chaos_worker.py BASE REGISTRY SEED
+    python chaos_worker.py BASE REGISTRY
 
-Says `ready` when its manager is open; ends with an error when something fails that should not.
+Each child of this nursery is ready when its manager is open; it ends with an error when something fails that should not.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from tests.cache.nursery import nurse, say_ready
 from xprim_nb.config import Config
 from xprim_nb.errors import NotInstalledError
 from xprim_nb.manager import Manager
@@ -43,15 +43,15 @@ async def _act(manager: Manager, registry: Path, chance: random.Random) -> None:
                 return
 
 
-async def main() -> None:
+async def work(seed: str) -> None:
     """See the module's docstring."""
-    base, registry, seed = sys.argv[1:]
+    base, registry = sys.argv[1:]
     chance = random.Random(seed)
     async with Manager(Config(registry_url=registry, data_dir=Path(base), backoff_s=0.0)) as manager:
-        print("ready", flush=True)
+        say_ready()
         while True:
             await _act(manager, Path(registry), chance)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    nurse(work)

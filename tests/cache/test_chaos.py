@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -13,6 +10,7 @@ import pytest
 from xprim_nb.testing.registries import make_registry
 
 from .chaos_worker import REFS
+from .nursery import Nursery
 from .rooms import Room, blocks, require_sound
 
 _WORKER = Path(__file__).with_name("chaos_worker.py")
@@ -28,26 +26,6 @@ _FILES = {
     "group/other v1": {"x/w.bin": blocks(3, 4, 3, "o"), "y": b"y" * 1234},
     "third/model v1": {"z.bin": blocks("z")},
 }
-
-
-class _Victim:
-    """A worker that is killed some time after it said `ready`. A worker that ends by itself has found a fault."""
-
-    def __init__(self, room: Room, chance: random.Random) -> None:
-        arguments = [sys.executable, str(_WORKER), str(room.base), str(room.made.root), str(chance.random())]
-        self.process = subprocess.Popen(
-            arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
-        )
-        self._lives_s = chance.random() * _LONGEST_S
-
-    def kill(self) -> None:
-        assert self.process.stdout is not None
-        self.process.stdout.readline()
-        threading.Event().wait(self._lives_s)  # not to synchronise: the instant is the random thing
-        ended = self.process.poll()
-        self.process.kill()
-        errors = self.process.communicate()[1]
-        assert ended is None, errors
 
 
 def _publish(room: Room) -> None:
@@ -70,13 +48,10 @@ async def test_killed_at_random_what_is_listed_is_whole(room: Room, kills: int) 
     seed = f"{_SEED}-{kills}"
     chance = random.Random(seed)
     try:
-        for _ in range(kills // 3):
-            first, second = _Victim(room, chance), _Victim(room, chance)
-            first.kill()
-            third = _Victim(room, chance)
-            second.kill()
-            third.kill()
-            await _require_whole(room)
+        with Nursery(_WORKER, room.base, room.made.root) as nursery:
+            for _ in range(kills // 3):
+                nursery.kill_three(chance, _LONGEST_S)
+                await _require_whole(room)
         async with room.manager() as manager:
             for ref in REFS:
                 await manager.pull(ref, force=chance.random() < 0.5)

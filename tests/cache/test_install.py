@@ -45,19 +45,19 @@ _SCENARIOS = [
 @pytest.mark.chaos
 @pytest.mark.parametrize(("scenario", "exchange"), _SCENARIOS)
 def test_killed_before_any_change_the_next_one_makes_it_good(
-    fast_path: Path, scenario: str, exchange: str
+    tmp_path: Path, scenario: str, exchange: str
 ) -> None:
     """Killed before every sixth change on disk: old or new version whole, nothing lost, the next pull completes."""
-    assert _crash_everywhere(fast_path, scenario, exchange, 1 + len(scenario + exchange) % 6, 6) >= 3
+    assert _crash_everywhere(tmp_path, scenario, exchange, 1 + len(scenario + exchange) % 6, 6) >= 3
 
 
 @pytest.mark.slow
 @pytest.mark.chaos
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("scenario", "exchange"), _SCENARIOS)
-def test_killed_before_every_change(fast_path: Path, scenario: str, exchange: str) -> None:
+def test_killed_before_every_change(tmp_path: Path, scenario: str, exchange: str) -> None:
     """The long form: every single change."""
-    assert _crash_everywhere(fast_path, scenario, exchange, 1, 1) >= 18
+    assert _crash_everywhere(tmp_path, scenario, exchange, 1, 1) >= 18
 
 
 def _dies(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, *, after: bool) -> None:

@@ -28,9 +28,9 @@ def _verified(root: Path, files: dict[str, bytes]) -> VerifiedManifest:
 
 
 @pytest.fixture
-def partial(fast_path: Path) -> Iterator[Partial]:
+def partial(tmp_path: Path) -> Iterator[Partial]:
     """A prepared partial of three files: chunk 1, chunk 2, chunk 1 again."""
-    partial = Partial(fast_path / "partial", _verified(fast_path, _FILES))
+    partial = Partial(tmp_path / "partial", _verified(tmp_path, _FILES))
     partial.prepare()
     yield partial
     partial.release()
@@ -141,12 +141,12 @@ def test_the_list_is_never_empty_on_the_way_to_a_new_one(
     assert journal_digests(partial.directory) == {next(iter(partial.manifest.distinct))}
 
 
-def test_a_disk_that_refuses_is_a_storage_error(fast_path: Path) -> None:
+def test_a_disk_that_refuses_is_a_storage_error(tmp_path: Path) -> None:
     """A file where a directory of the model should be: the error names it."""
-    partial = Partial(fast_path / "partial", _verified(fast_path, {"b/c": b"1"}))
-    (fast_path / "partial" / "tree").mkdir(parents=True)
-    (fast_path / "partial").joinpath("tree", "b").mkdir()
-    (fast_path / "partial").joinpath("tree", "b", "c").mkdir()
+    partial = Partial(tmp_path / "partial", _verified(tmp_path, {"b/c": b"1"}))
+    (tmp_path / "partial" / "tree").mkdir(parents=True)
+    (tmp_path / "partial").joinpath("tree", "b").mkdir()
+    (tmp_path / "partial").joinpath("tree", "b", "c").mkdir()
     with pytest.raises(StorageError, match="directory lies where a file"):
         partial.prepare()
     partial.release()

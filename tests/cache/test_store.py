@@ -32,10 +32,10 @@ def _entry(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def layout(fast_path: Path) -> Layout:
+def layout(tmp_path: Path) -> Layout:
     """A base that exists and is empty."""
-    (fast_path / "base").mkdir()
-    return Layout(fast_path / "base", ".xprim")
+    (tmp_path / "base").mkdir()
+    return Layout(tmp_path / "base", ".xprim")
 
 
 def _written(layout: Layout, document: Any) -> Store:
@@ -294,6 +294,7 @@ def test_readers_never_see_half_a_file(layout: Layout) -> None:
     assert seen[0] >= 1
 
 
+@pytest.mark.alone
 def test_ten_thousand_models_are_listed_sorted_and_at_once(layout: Layout) -> None:
     """A list of 10,000 takes less than 100 ms on a quiet machine, and three times that here; names are in order."""
     document: dict[str, Any] = {}

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sqlite3
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -223,14 +224,13 @@ async def test_everything_is_validated_in_turn_and_told(room: Room) -> None:
 async def test_a_cancelled_check_ends_soon(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread stops between two chunks; nothing half known is recorded."""
     room.publish({REF: {"w.bin": blocks(*range(400))}})
-    reached = asyncio.Event()
+    reached, go_on = asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 
     class Telling(validate_module.Teller):
         def __call__(self, done: int, total: int) -> None:
             loop.call_soon_threadsafe(reached.set)
-            # Long enough for the cancellation to come through, and not waited for when it does.
-            asyncio.run_coroutine_threadsafe(asyncio.sleep(0.005), loop).result()
+            go_on.wait(20)
 
     monkeypatch.setattr(validate_module, "Teller", Telling)
     async with room.manager() as manager:
@@ -238,6 +238,9 @@ async def test_a_cancelled_check_ends_soon(room: Room, monkeypatch: pytest.Monke
         checking = asyncio.create_task(manager.validate(REF, "full"))
         await reached.wait()
         checking.cancel()
+        for _ in range(5):  # the task hears it at once, and then waits for its thread
+            await asyncio.sleep(0)
+        go_on.set()
         with pytest.raises(asyncio.CancelledError):
             await checking
         assert (await manager.status()).rows[0].depth == "install"

@@ -1,14 +1,13 @@
 """Edits, refreshes, rolls back, drops, pulls and removes at random on one base, until somebody kills it.
 
-    python chaos_worker.py BASE REGISTRY SEED JOURNAL
+    python chaos_worker.py BASE REGISTRY JOURNAL
 
-Says `ready` when its manager is open. Every text that a user wrote is in the journal before it is told as written; none
-of them may ever be lost. Ends with an error when something fails that should not.
+Each child of this nursery is ready when its manager is open. Every text that a user wrote is in the journal before it is
+told as written; none of them may ever be lost. A child ends with an error when something fails that should not.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
+from tests.cache.nursery import nurse, say_ready
 from xprim_nb._files import PathLock
 from xprim_nb.cache.layout import Layout
 from xprim_nb.cache.renewal.strategy import UpdatePolicy, UpdateStrategy
@@ -91,16 +91,16 @@ async def _act(manager: Manager, base: Path, registry: Path, journal: Path, chan
         return
 
 
-async def main() -> None:
+async def work(seed: str) -> None:
     """See the module's docstring."""
-    base, registry, seed, journal = sys.argv[1:]
+    base, registry, journal = sys.argv[1:]
     chance = random.Random(seed)
     config = Config(registry_url=registry, data_dir=Path(base), backoff_s=0.0)
     async with Manager(config) as manager:
-        print("ready", flush=True)
+        say_ready()
         while True:
             await _act(manager, Path(base), Path(registry), Path(journal), chance)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    nurse(work)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -13,6 +10,7 @@ import pytest
 from xprim_nb.cache.kept import local_files
 from xprim_nb.testing.registries import make_registry
 
+from ..nursery import Nursery
 from ..rooms import Room, blocks, listing
 from .chaos_worker import REFS
 
@@ -32,30 +30,6 @@ _V2 = {
     "config.json": blocks("c2"),
     "tokenizer.json": blocks("t"),
 }
-
-
-class _Victim:
-    """A worker that is killed some time after it said `ready`. A worker that ends by itself has found a fault."""
-
-    def __init__(self, room: Room, journal: Path, chance: random.Random) -> None:
-        arguments = [str(room.base), str(room.made.root), str(chance.random()), str(journal)]
-        self.process = subprocess.Popen(
-            [sys.executable, str(_WORKER), *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            bufsize=1,
-        )
-        self._lives_s = chance.random() * _LONGEST_S
-
-    def kill(self) -> None:
-        assert self.process.stdout is not None
-        self.process.stdout.readline()
-        threading.Event().wait(self._lives_s)  # not to synchronise: the instant is the random thing
-        ended = self.process.poll()
-        self.process.kill()
-        errors = self.process.communicate()[1]
-        assert ended is None, errors
 
 
 def _publish(room: Room) -> None:
@@ -112,13 +86,10 @@ async def test_killed_at_random_no_text_of_a_user_is_lost(room: Room, tmp_path: 
         for ref in REFS:
             await manager.pull(ref)
     try:
-        for _ in range(kills // 3):
-            first, second = _Victim(room, journal, chance), _Victim(room, journal, chance)
-            first.kill()
-            third = _Victim(room, journal, chance)
-            second.kill()
-            third.kill()
-            await _require_sound(room, journal)
+        with Nursery(_WORKER, room.base, room.made.root, journal) as nursery:
+            for _ in range(kills // 3):
+                nursery.kill_three(chance, _LONGEST_S)
+                await _require_sound(room, journal)
         assert _written(journal), "no user wrote anything"
     except BaseException:
         print(f"the seed was {seed!r}")

@@ -27,16 +27,16 @@ def _crash_everywhere(root: Path, scenario: str, exchange: str, first: int, stri
 @pytest.mark.chaos
 @pytest.mark.parametrize(("scenario", "exchange"), _SCENARIOS)
 def test_killed_before_any_change_the_next_one_makes_it_good(
-    fast_path: Path, scenario: str, exchange: str
+    tmp_path: Path, scenario: str, exchange: str
 ) -> None:
-    """Killed before every twelfth change on disk: old or new version whole, the user's files all there, no leftovers."""
-    assert _crash_everywhere(fast_path, scenario, exchange, 1 + len(scenario + exchange) % 12, 12) >= 1
+    """Killed before every 24th change on disk: old or new version whole, the user's files all there, no leftovers."""
+    assert _crash_everywhere(tmp_path, scenario, exchange, 1 + len(scenario + exchange) % 12, 24) >= 1
 
 
 @pytest.mark.slow
 @pytest.mark.chaos
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("scenario", "exchange"), _SCENARIOS)
-def test_killed_before_every_change(fast_path: Path, scenario: str, exchange: str) -> None:
+def test_killed_before_every_change(tmp_path: Path, scenario: str, exchange: str) -> None:
     """The long form: every single change."""
-    assert _crash_everywhere(fast_path, scenario, exchange, 1, 1) >= 12
+    assert _crash_everywhere(tmp_path, scenario, exchange, 1, 1) >= 12

@@ -10,6 +10,6 @@ from ..rooms import Room
 
 
 @pytest.fixture
-def disk_room(tmp_path: Path) -> Room:
+def disk_room(disk_path: Path) -> Room:
     """An empty registry and base on the disk of the test run, where directories have blocks too."""
-    return Room.at(tmp_path)
+    return Room.at(disk_path)
