@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,6 +58,8 @@ def bare_shell(
     monkeypatch.setenv("XPRIM_MODELS_REGISTRY_URL", str(registry.root))
     monkeypatch.setenv("XPRIM_MODELS_DIR", str(data_dir))
     InteractiveShell.clear_instance()
+    # A shell that ends collects all garbage; what the process had before (torch, say) would take it seconds each time.
+    gc.freeze()
     settings = TraitletsConfig(
         {"HistoryManager": {"enabled": False}, "InteractiveShell": {"colors": "nocolor"}}
     )
@@ -66,6 +69,7 @@ def bare_shell(
     shell.atexit_operations()
     atexit.unregister(shell.atexit_operations)
     InteractiveShell.clear_instance()
+    gc.unfreeze()
 
 
 @pytest.fixture
