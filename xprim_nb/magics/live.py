@@ -12,14 +12,13 @@ import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Protocol, TypeVar
-from uuid import uuid4
 
 from IPython.core.interactiveshell import InteractiveShell
-from IPython.display import display
 
 from xprim_nb._text import clean, format_count
 from xprim_nb.errors import XprimError
 from xprim_nb.magics import ai_faces, bars
+from xprim_nb.magics.in_place import InPlace
 from xprim_nb.scheduling.values import GenerateProgress
 
 if TYPE_CHECKING:
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["Live", "answered", "live_for"]
 
 _T = TypeVar("_T")
-
-_publish: Callable[..., object] = display  # IPython's has no types
 
 # Spec 3: updates are coalesced to ten a second. Each carries the whole text: of a long one there are fewer.
 _INTERVAL_S = 0.1
@@ -132,7 +129,7 @@ class _InNotebook:
     """One output of the cell, changed in place."""
 
     def __init__(self) -> None:
-        self._id = uuid4().hex
+        self._output = InPlace()
         self._shown: Mapping[str, str] | None = None
 
     def show(self, progress: GenerateProgress) -> None:
@@ -154,7 +151,7 @@ class _InNotebook:
     def _put(self, bundle: Mapping[str, str]) -> None:
         if bundle == self._shown:
             return
-        _publish(dict(bundle), raw=True, display_id=self._id, update=self._shown is not None)
+        self._output.put(bundle)
         self._shown = bundle
 
 

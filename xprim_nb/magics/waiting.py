@@ -7,24 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable
 from concurrent.futures import CancelledError
 from typing import Any, TypeVar
-from uuid import uuid4
 
 from IPython.core.interactiveshell import InteractiveShell
-from IPython.display import display
 
 from xprim_nb._bridge import Handle
 from xprim_nb.errors import XprimError
 from xprim_nb.magics import faces
+from xprim_nb.magics.in_place import InPlace
 from xprim_nb.magics.views import View
 
 __all__ = ["wait_for", "wait_quietly"]
 
 _T = TypeVar("_T")
-
-_publish: Callable[..., object] = display  # IPython's has no types
 
 # Five times a second looks alive, and is far below what floods a front end.
 _INTERVAL_S = 0.2
@@ -40,23 +36,19 @@ class _Display:
     def __init__(self, shell: InteractiveShell, handle: Handle[Any], view: View | None) -> None:
         self._handle, self._view = handle, view
         self._is_kernel = getattr(shell, "kernel", None) is not None
-        self._id = uuid4().hex
-        self._drawn = False
+        self._output = InPlace()
 
     def draw(self) -> None:
         """Show how far it is now."""
         if self._view is not None:  # it follows by itself
             return
         if self._is_kernel:
-            face = {
-                "text/plain": faces.handle_text(self._handle),
-                "text/html": faces.handle_html(self._handle),
-            }
-            _publish(face, raw=True, display_id=self._id, update=self._drawn)
+            self._output.put(
+                {"text/plain": faces.handle_text(self._handle), "text/html": faces.handle_html(self._handle)}
+            )
         elif sys.stderr.isatty():
             sys.stderr.write(f"\r\x1b[K{faces.handle_text(self._handle)}")
             sys.stderr.flush()
-        self._drawn = True
 
     def end(self) -> None:
         """Show how it ended."""
