@@ -7,6 +7,7 @@ pytest-socket, switched on in `pyproject.toml`.
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -81,6 +82,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Take the home away again, and the directories of tests in memory."""
     if _ROOT_KEY in config.stash:
         shutil.rmtree(config.stash[_ROOT_KEY], ignore_errors=True)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and found so far stays to the end: the collector of garbage passes it by from now on."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

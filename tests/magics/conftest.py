@@ -58,18 +58,18 @@ def bare_shell(
     monkeypatch.setenv("XPRIM_MODELS_REGISTRY_URL", str(registry.root))
     monkeypatch.setenv("XPRIM_MODELS_DIR", str(data_dir))
     InteractiveShell.clear_instance()
-    # A shell that ends collects all garbage; what the process had before (torch, say) would take it seconds each time.
-    gc.freeze()
     settings = TraitletsConfig(
         {"HistoryManager": {"enabled": False}, "InteractiveShell": {"colors": "nocolor"}}
     )
     shell = InteractiveShell.instance(config=settings)
     yield shell
     unload(shell)
-    shell.atexit_operations()
+    with monkeypatch.context() as patch:
+        # It would look through all that the process has, torch for one: for seconds, each time.
+        patch.setattr(gc, "collect", lambda: 0)
+        shell.atexit_operations()
     atexit.unregister(shell.atexit_operations)
     InteractiveShell.clear_instance()
-    gc.unfreeze()
 
 
 @pytest.fixture
