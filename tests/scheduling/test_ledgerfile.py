@@ -339,5 +339,5 @@ def test_closing_closes(open_ledger: Callable[[], Ledger]) -> None:
         list(pool.map(lambda _: ledger.leases(), range(8)))
     ledger.close()
     links = [str(each.readlink()) for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
-    assert not [link for link in links if FILE_NAME in link]
+    assert not [link for link in links if str(ledger.path) in link]
     assert len(ledger.leases()) == 1
