@@ -78,7 +78,7 @@ def test_what_is_left_can_be_read(saver: Saver) -> None:
 def test_a_forked_child_is_told(address: str) -> None:
     """What a parent has open is refused to its child, which opens its own; closing there ends nothing here."""
     done = subprocess.run(
-        [sys.executable, str(_CHILD), address], capture_output=True, text=True, timeout=28, check=True
+        [sys.executable, str(_CHILD), address], capture_output=True, text=True, timeout=60, check=True
     )
     lines = done.stdout.splitlines()
     for line, what in zip(lines, ("get", "put", "aget"), strict=False):
@@ -96,6 +96,6 @@ def test_a_forked_child_is_told(address: str) -> None:
 def test_what_was_not_open_may_be_opened_in_a_child(tmp_path: Path, how: str) -> None:
     """A saver that was never used, or was closed, belongs to whoever uses it first."""
     path = str(tmp_path / "runs.sqlite")
-    subprocess.run([sys.executable, str(_CHILD), path, how], capture_output=True, timeout=28, check=True)
+    subprocess.run([sys.executable, str(_CHILD), path, how], capture_output=True, timeout=60, check=True)
     with SqliteSaver.open(path) as saver:
         assert values_of(saver, at("child")) == {"text": how}
