@@ -37,8 +37,16 @@ _INTERRUPTED = """
 import asyncio, os, signal, sys, threading
 from xprim_nb._bridge import Handle, home_loop
 said = []
+def is_waited_for():
+    frame, names = sys._current_frames()[threading.main_thread().ident], []
+    while frame is not None:
+        names.append(frame.f_code.co_name)
+        frame = frame.f_back
+    return names.count("result") == 2  # the handle's, and the future's below it
 async def work():
     try:
+        while not is_waited_for():
+            await asyncio.sleep(0.001)
         print("begun", flush=True)
         await asyncio.sleep(60)
     except asyncio.CancelledError:
