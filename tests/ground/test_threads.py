@@ -127,6 +127,7 @@ async def test_work_that_waits_in_line_is_never_begun_when_cancelled() -> None:
 
 def test_threads_are_as_many_as_allowed_and_no_more() -> None:
     """Six pieces of work over two threads: two at once, all done, in their order, and no thread stays."""
+    before = set(threading.enumerate())
     threads, works = DaemonThreads(2), [Work() for _ in range(6)]
     futures = [threads.submit(work) for work in works]
     for number, work in enumerate(works):
@@ -134,8 +135,7 @@ def test_threads_are_as_many_as_allowed_and_no_more() -> None:
         assert not any(later.begun.is_set() for later in works[number + 2 :])
         work.go_on.set()
         assert futures[number].result(5) == "done"
-    names = [thread for thread in threading.enumerate() if thread.name == "xprim-fetch"]
-    for thread in names:
+    for thread in set(threading.enumerate()) - before:
         thread.join(5)
         assert not thread.is_alive()
 
