@@ -47,8 +47,9 @@ async def test_a_file_gets_shorter_when_it_is_told_to(tmp_path: Path) -> None:
         assert (await store.verify()).is_whole
 
 
-def test_compacting_while_somebody_reads(tmp_path: Path) -> None:
+def test_compacting_while_somebody_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever reads meanwhile reads on, and the file gets shorter when they have ended."""
+    monkeypatch.setattr("xprim_nb._sqlite._BUSY_TIMEOUT_S", 1.0)  # so long is the reader waited for
     path = tmp_path / "runs.sqlite"
     with SqliteSaver.open(path) as saver, SqliteSaver.open(path) as other:
         _fill(saver)
