@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 from xprim_nb._files import PathLock
 lock = PathLock(Path(sys.argv[1]))
-lock.acquire(5)
+lock.acquire(20)
 print("held", flush=True)
 sys.stdin.readline()
 lock.release()
@@ -147,9 +147,9 @@ def test_a_killed_holder_holds_nothing(path: Path) -> None:
     """After SIGKILL of the holder the lock is free, without anybody deleting its file."""
     with _held_elsewhere(path) as child:
         child.send_signal(signal.SIGKILL)
-        child.wait(5)
+        child.wait(20)
         lock = PathLock(path)
-        lock.acquire(5)
+        lock.acquire(20)
         assert lock.held
         lock.release()
 
@@ -207,10 +207,10 @@ async def test_waiting_does_not_block_the_loop(path: Path) -> None:
 
     async with locked(path, lambda: told.append("never")):
         task = asyncio.create_task(second())
-        await asyncio.wait_for(waiting.wait(), 5)
+        await asyncio.wait_for(waiting.wait(), 20)
         await asyncio.sleep(0.15)  # several polls, so that a second notice would be seen
         order.append("first")
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, 20)
     assert (told, order) == (["waiting"], ["first", "second"])
 
 
@@ -224,7 +224,7 @@ async def test_a_cancelled_waiter_takes_nothing(path: Path) -> None:
 
     async with locked(path):
         task = asyncio.create_task(wait())
-        await asyncio.wait_for(waiting.wait(), 5)
+        await asyncio.wait_for(waiting.wait(), 20)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
