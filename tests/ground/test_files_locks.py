@@ -17,6 +17,8 @@ import pytest
 from xprim_nb._files import PathLock, locked
 from xprim_nb.errors import StorageError
 
+pytestmark = pytest.mark.timeout(120)  # interpreters that start on a loaded machine
+
 _HOLDER = """
 import sys
 from pathlib import Path
@@ -162,7 +164,7 @@ counter, lock = Path(sys.argv[1]), PathLock(Path(sys.argv[2]))
 print("ready", flush=True)
 sys.stdin.readline()
 for _ in range(25):
-    lock.acquire(20)
+    lock.acquire(60)
     number = int(counter.read_text())
     write_atomic(counter, str(number + 1).encode(), durable=False)
     lock.release()
@@ -186,7 +188,7 @@ def test_no_update_is_lost_between_processes(path: Path, tmp_path: Path) -> None
         child.stdin.write("\n")
         child.stdin.flush()
     for child in children:
-        child.communicate(timeout=20)
+        child.communicate(timeout=60)
         assert child.returncode == 0
     assert counter.read_text() == "100"
 

@@ -19,6 +19,8 @@ import pytest
 from xprim_nb._sqlite import Database
 from xprim_nb.errors import StorageError
 
+pytestmark = pytest.mark.timeout(120)  # interpreters that start on a loaded machine
+
 _FIRST = (
     "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT NOT NULL); CREATE INDEX item_name ON item (name)"
 )
@@ -308,7 +310,7 @@ def test_processes_share_the_file(path: Path) -> None:
         child.stdin.write("\n")
         child.stdin.flush()
     for child in children:
-        child.communicate(timeout=20)
+        child.communicate(timeout=60)
         assert child.returncode == 0
     database = Database(path, [_FIRST, _SECOND])
     assert len(_names(database)) == 80
