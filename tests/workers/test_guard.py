@@ -118,8 +118,8 @@ def test_where_there_is_no_death_signal_the_parent_is_looked_at() -> None:
 
 def test_the_watcher_is_small_and_asleep() -> None:
     """It is a fork of a bare interpreter that waits in one system call."""
-    before = "print(guard.watch(0, os.dup(1)), flush=True)"
-    code = _ORPHAN.format(parent="os.getppid()", before=before, after="")
+    watching = "print(guard.watch(0, os.dup(1)), flush=True)"
+    code = _ORPHAN.format(parent="os.getppid()", before=watching, after="")
     with subprocess.Popen(
         [sys.executable, "-c", code, str(_GUARD)],
         stdin=subprocess.PIPE,

@@ -80,7 +80,7 @@ class Echo:
 
     def do_deaf(self, argument: str, _: Callable[[], bool]) -> Iterator[str]:
         """Do nothing, and hear nothing, for `seconds N` or until `file PATH` is there, once a second step was counted."""
-        how, _, until = argument.partition(" ")
+        how, until = argument.split(" ")
         yield "deaf"
         self.steps += 1
         if how == "seconds":
