@@ -223,23 +223,26 @@ async def test_three_models_answer_at_the_same_time(tmp_path: Path) -> None:
         source = (await manager.pull(_MODEL)).path
         names = [str(shutil.copytree(source, tmp_path / f"model-{letter}")) for letter in "abc"]
         async with open_engine(manager) as engine:
-            heard: dict[str, int] = dict.fromkeys(names, 0)
-            for name in names:
-                await engine.load(name)
+            workers = {name: (await engine.load(name)).worker_pid or 0 for name in names}
+            assert len({*workers.values()} - {0}) == 3
+            heard: set[str] = set()
 
             async def ask(name: str) -> int | None:
-                def count(_: str) -> None:
-                    heard[name] += 1
+                def hears(_: str) -> None:
+                    if name not in heard:
+                        os.kill(workers[name], signal.SIGSTOP)  # until the others have come as far
+                    heard.add(name)
 
                 return (
-                    await engine.generate(name, _PROMPT, max_tokens=300, timeout=None, stream=count)
+                    await engine.generate(name, _PROMPT, max_tokens=300, timeout=None, stream=hears)
                 ).worker_pid
 
             answers = [asyncio.create_task(ask(name)) for name in names]
-            await until(lambda: all(heard.values()) or any(each.done() for each in answers))
-            assert all(heard.values())
+            await until(lambda: len(heard) == 3 or any(each.done() for each in answers))
             assert not any(each.done() for each in answers)
-            assert len({*await asyncio.gather(*answers)}) == 3
+            for pid in workers.values():
+                os.kill(pid, signal.SIGCONT)
+            assert {*await asyncio.gather(*answers)} == {*workers.values()}
 
 
 async def test_two_engines_never_take_the_same_memory(tmp_path: Path) -> None:
