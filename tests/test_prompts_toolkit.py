@@ -6,8 +6,11 @@ Each answer ends at a full stop: one that is cut at its limit is never kept.
 from __future__ import annotations
 
 import os
+import signal
 import stat
+import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,11 +114,26 @@ def test_each_mode_does_as_it_says(kit: Toolkit) -> None:
     assert _served(kit) == before + 3
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no SIGSTOP there")
 def test_fifty_who_ask_the_same_are_one_generation(kit: Toolkit) -> None:
     """Equal requests in flight are one: one is generated, the others have joined it, and all hear the same."""
     _ask(kit, "Wake up.")
     before = _served(kit)
-    handles = [kit.prompts.ask(_TURN, **_ASKED) for _ in range(50)]
+    worker = next(each.worker_pid for each in kit.ai.ps().result() if each.key == _KEY and each.is_mine)
+    assert worker is not None
+    heard: list[int] = []
+
+    def hears(number: int, _: str) -> None:
+        if not heard:
+            os.kill(worker, signal.SIGSTOP)  # in mid-answer, until all have asked
+        heard.append(number)
+
+    handles = [kit.prompts.ask(_TURN, stream=partial(hears, number), **_ASKED) for number in range(50)]
+    try:
+        while len(set(heard)) < 50:
+            time.sleep(0.01)
+    finally:
+        os.kill(worker, signal.SIGCONT)
     answers = [handle.result(60) for handle in handles]
     assert _served(kit) == before + 1
     assert sorted(each.source for each in answers) == ["generated", *["joined"] * 49]

@@ -84,34 +84,34 @@ def test_connecting_touches_nothing(server: FaultyRegistry, kit_for: KitFor, tmp
 def test_every_verb_returns_a_handle(made: MadeRegistry, kit_for: KitFor, tmp_path: Path) -> None:
     """From an empty machine through install, look, export and removal: each verb's handle has its result."""
     kit = kit_for(str(made.root))
-    assert kit.list_installed().result(5) == []
-    assert [str(model.ref) for model in kit.list_remote().result(5)] == [_REF, "group/small v1"]
-    assert len(kit.list_remote_group("group").result(5)) == 2
-    assert len(kit.list_remote_versions("group", "model").result(5)) == 1
-    assert kit.get_remote(_REF).result(5).total_size == 4 * _CHUNK_BYTES
-    assert kit.get_remote_detail(_REF).result(5).chunk_count == 4
-    remembered = kit.cached_remote().result(5)
+    assert kit.list_installed().result(20) == []
+    assert [str(model.ref) for model in kit.list_remote().result(20)] == [_REF, "group/small v1"]
+    assert len(kit.list_remote_group("group").result(20)) == 2
+    assert len(kit.list_remote_versions("group", "model").result(20)) == 1
+    assert kit.get_remote(_REF).result(20).total_size == 4 * _CHUNK_BYTES
+    assert kit.get_remote_detail(_REF).result(20).chunk_count == 4
+    remembered = kit.cached_remote().result(20)
     assert remembered is not None
     assert remembered.stale
-    assert kit.plan_pull(_REF).result(5).bytes_network == 4 * _CHUNK_BYTES
+    assert kit.plan_pull(_REF).result(20).bytes_network == 4 * _CHUNK_BYTES
     assert kit.pull(_REF).result(20).status == "installed"
-    assert kit.path(_REF).result(5) == tmp_path / "models" / "group" / "model" / "v1"
-    assert [file.path for file in kit.list_files(_REF).result(5)] == ["a.bin"]
-    assert kit.get_installed(_REF).result(5).total_size == 4 * _CHUNK_BYTES
-    assert not kit.check_update(_REF).result(5).available
-    assert len(kit.check_updates().result(5)) == 1
-    exported = kit.export(_REF, to=tmp_path / "exported").result(10)
+    assert kit.path(_REF).result(20) == tmp_path / "models" / "group" / "model" / "v1"
+    assert [file.path for file in kit.list_files(_REF).result(20)] == ["a.bin"]
+    assert kit.get_installed(_REF).result(20).total_size == 4 * _CHUNK_BYTES
+    assert not kit.check_update(_REF).result(20).available
+    assert len(kit.check_updates().result(20)) == 1
+    exported = kit.export(_REF, to=tmp_path / "exported").result(20)
     assert (exported.to / "models.json").exists()
     published = kit.publish(
         tmp_path / "models/group/model/v1", "group/again v1", to=tmp_path / "exported"
-    ).result(10)
+    ).result(20)
     assert published.ref.model == "again"
-    assert kit.remove(_REF).result(5).ref.version == "v1"
+    assert kit.remove(_REF).result(20).ref.version == "v1"
     with pytest.raises(NotInstalledError):
-        kit.get_installed(_REF).result(5)
+        kit.get_installed(_REF).result(20)
     kit.pull("group/small v1").result(20)
-    assert len(kit.remove_all("group", "small").result(5)) == 1
-    assert kit.prune().result(5).partials == ()
+    assert len(kit.remove_all("group", "small").result(20)) == 1
+    assert kit.prune().result(20).partials == ()
 
 
 def test_publish_knows_the_home_directory(
@@ -123,7 +123,7 @@ def test_publish_knows_the_home_directory(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
-    kit_for(str(tmp_path)).publish("~/model", _REF, to="~/published").result(10)
+    kit_for(str(tmp_path)).publish("~/model", _REF, to="~/published").result(20)
     assert (tmp_path / "published" / "models.json").exists()
     assert not (tmp_path / "~").exists()
 
@@ -150,9 +150,9 @@ def test_a_cancelled_publication_ends_at_its_next_chunk(
         handle.cancel()
         go_on.set()
         with pytest.raises(concurrent.futures.CancelledError):
-            handle.result(10)
+            handle.result(20)
     assert not (to / "models.json").exists()
-    assert kit.publish(source, _REF, to=to, chunk_size=1000).result(10).updated
+    assert kit.publish(source, _REF, to=to, chunk_size=1000).result(20).updated
 
 
 def test_equal_pulls_are_one(server: FaultyRegistry, kit_for: KitFor) -> None:
@@ -192,7 +192,7 @@ def test_a_cancelled_pull_is_not_joined(server: FaultyRegistry, kit_for: KitFor)
         second = kit.pull(_REF)
         assert second is not first
     with pytest.raises(concurrent.futures.CancelledError):
-        first.result(5)
+        first.result(20)
     assert second.result(20).status == "installed"
     assert not second.cancelling
 
@@ -217,7 +217,7 @@ def test_progress_is_told_in_three_ways(server: FaultyRegistry, kit_for: KitFor)
 def test_closing_ends_everything(server: FaultyRegistry, kit_for: KitFor) -> None:
     """`close` cancels pulls and every other verb under way, waits for them, and closes the connections."""
     kit = kit_for(server.url)
-    kit.list_remote().result(5)
+    kit.list_remote().result(20)
     with server.hold("chunk"), server.hold("index", times=1) as index:
         listing = kit.list_remote()
         index.wait_reached()
@@ -232,7 +232,7 @@ def test_closing_ends_everything(server: FaultyRegistry, kit_for: KitFor) -> Non
     wait_for(lambda: server.open_connections == 0)
     kit.close()
     with pytest.raises(ConfigError, match="closed") as caught:
-        kit.list_installed().result(5)
+        kit.list_installed().result(20)
     assert "connect()" in caught.value.hint
 
 
@@ -241,7 +241,7 @@ def test_leaving_the_block_closes(made: MadeRegistry, tmp_path: Path) -> None:
     with connect(Config(registry_url=str(made.root), data_dir=tmp_path / "models")) as kit:
         kit.pull(_REF).result(20)
     with connect(Config(registry_url=str(made.root), data_dir=tmp_path / "models")) as kit:
-        assert len(kit.list_installed().result(5)) == 1
+        assert len(kit.list_installed().result(20)) == 1
 
 
 def test_a_setting_that_cannot_work_is_told_by_every_verb(kit_for: KitFor) -> None:
@@ -249,7 +249,7 @@ def test_a_setting_that_cannot_work_is_told_by_every_verb(kit_for: KitFor) -> No
     kit = kit_for("ftp://ann:s3cret@example.org")
     for _ in range(2):
         with pytest.raises(ConfigError, match="scheme") as caught:
-            kit.list_installed().result(5)
+            kit.list_installed().result(20)
         assert "s3cret" not in str(caught.value)
     kit.close()
 
@@ -259,7 +259,7 @@ def test_a_failed_verb_leaves_the_others_alone(server: FaultyRegistry, kit_for: 
     kit = kit_for(server.url)
     server.inject(Drop(), times=None)
     with pytest.raises(NetworkError):
-        kit.list_remote().result(10)
+        kit.list_remote().result(20)
     server.heal()
     assert kit.pull(_REF).result(20).status == "installed"
 
@@ -281,7 +281,7 @@ def test_an_injected_client_carries_everything(server: FaultyRegistry, kit_for: 
     assert {request.headers.get("x-mine") for request in server.requests} == {"yes"}
     kit.close()
     assert not client.is_closed
-    Handle(client.aclose(), "close the client").result(5)
+    Handle(client.aclose(), "close the client").result(20)
 
 
 class Recorder:

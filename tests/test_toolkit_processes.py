@@ -17,7 +17,10 @@ from xprim_nb.testing.faults import Stall
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 from xprim_nb.testing.registries import make_registry, random_bytes
 
+pytestmark = pytest.mark.timeout(120)  # a process starts in half a second; on a loaded machine in many
+
 _ROOT = Path(__file__).resolve().parents[1]
+_STARTED_S = 60.0
 _REF = "group/model v1"
 _CHUNK_BYTES = 50_000
 
@@ -29,7 +32,18 @@ kit = connect(Config(registry_url=sys.argv[1], data_dir=sys.argv[2], concurrency
 _INTERRUPTED = (
     _PULL
     + """
+import threading, time
+def tell_when_waited_for():
+    names = []
+    while names.count("result") < 2:  # the handle's, and the future's below it
+        time.sleep(0.001)
+        frame, names = sys._current_frames()[threading.main_thread().ident], []
+        while frame is not None:
+            names.append(frame.f_code.co_name)
+            frame = frame.f_back
+    print("waiting", flush=True)
 handle = kit.pull("group/model v1")
+threading.Thread(target=tell_when_waited_for).start()
 try:
     handle.result()
 except KeyboardInterrupt:
@@ -46,12 +60,12 @@ sys.stdin.readline()
 _FORKED = (
     _PULL
     + """
-kit.list_remote().result(10)
+kit.list_remote().result(30)
 child = os.fork()
 if child == 0:
-    os._exit(0 if kit.pull("group/model v1").result(20).status == "installed" else 1)
+    os._exit(0 if kit.pull("group/model v1").result(30).status == "installed" else 1)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-print(kit.pull("group/model v1").result(20).status)
+print(kit.pull("group/model v1").result(30).status)
 kit.close()
 """
 )
@@ -59,9 +73,9 @@ _RESTARTED = (
     _PULL
     + """
 from xprim_nb._bridge import home_loop
-kit.list_remote().result(10)
+kit.list_remote().result(30)
 home_loop().stop()
-print(kit.pull("group/model v1").result(20).status)
+print(kit.pull("group/model v1").result(30).status)
 kit.close()
 """
 )
@@ -110,7 +124,9 @@ def test_an_interrupted_pull_keeps_what_it_has(server: FaultyRegistry, tmp_path:
     """Ctrl-C on a hanging pull ends it at once; the next one fetches only what was missing."""
     server.inject(Stall(5_000), on="chunk", skip=2)
     with script(_INTERRUPTED, server, tmp_path) as process:
-        server.wait_for(3, "chunk")
+        server.wait_for(3, "chunk", timeout_s=_STARTED_S)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waiting\n"
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
@@ -120,7 +136,7 @@ def test_an_interrupted_pull_keeps_what_it_has(server: FaultyRegistry, tmp_path:
     server.heal()
     server.forget_requests()
     with connect(Config(registry_url=server.url, data_dir=tmp_path / "models")) as kit:
-        pulled = kit.pull(_REF).result(20)
+        pulled = kit.pull(_REF).result(30)
     assert pulled.receipt.chunks_present == 2
     assert server.count("chunk") == 2
 
@@ -129,7 +145,7 @@ def test_a_script_that_ends_does_not_wait_for_a_silent_server(server: FaultyRegi
     """A process whose pull hangs ends when its script does, long before the server counts as stalled."""
     server.inject(Stall(5_000), on="chunk", times=None)
     with script(_LEFT, server, tmp_path) as process:
-        server.wait_for(1, "chunk")
+        server.wait_for(1, "chunk", timeout_s=_STARTED_S)
         began = time.monotonic()
         out, err = process.communicate("go on\n", timeout=25)
         assert time.monotonic() - began < 10
@@ -140,14 +156,14 @@ def test_a_script_that_ends_does_not_wait_for_a_silent_server(server: FaultyRegi
 def test_a_forked_child_begins_anew(server: FaultyRegistry, tmp_path: Path) -> None:
     """A toolkit made before a fork works in the child and in the parent."""
     with script(_FORKED, server, tmp_path) as process:
-        out, err = process.communicate(timeout=25)
+        out, err = process.communicate(timeout=60)
     assert (out.strip(), err, process.returncode) == ("already_installed", "", 0)
 
 
 def test_a_toolkit_outlives_its_loop(server: FaultyRegistry, tmp_path: Path) -> None:
     """When the loop was stopped, the next verb opens the toolkit again on the new one."""
     with script(_RESTARTED, server, tmp_path) as process:
-        out, err = process.communicate(timeout=25)
+        out, err = process.communicate(timeout=60)
     assert (out.strip(), err, process.returncode) == ("installed", "", 0)
 
 
@@ -189,7 +205,7 @@ def test_nested_loops_are_allowed_on_request_only() -> None:
         cwd=_ROOT,
         capture_output=True,
         text=True,
-        timeout=25,
+        timeout=60,
         check=False,
     )
     before, after = done.stdout.splitlines()
@@ -200,6 +216,6 @@ def test_nested_loops_are_allowed_on_request_only() -> None:
 def test_a_loop_that_cannot_be_nested_is_refused() -> None:
     """On a uvloop the request is a ConfigError, and nothing was patched."""
     done = subprocess.run(
-        [sys.executable, "-c", _UVLOOP], cwd=_ROOT, capture_output=True, text=True, timeout=25, check=False
+        [sys.executable, "-c", _UVLOOP], cwd=_ROOT, capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.stdout.strip(), done.stderr) == ("ConfigError False", "")

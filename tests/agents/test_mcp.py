@@ -20,6 +20,8 @@ from xprim_nb.agents.mcp import make_server
 
 from ..cache.rooms import Room
 
+pytestmark = pytest.mark.timeout(120)  # interpreters that start on a loaded machine
+
 _ROOT = Path(__file__).resolve().parents[2]
 # Refuses every socket but those that asyncio is made of, before anything of ours is imported.
 _BLOCKED = """
@@ -53,7 +55,7 @@ def _server(room: Room, *args: str, blocked: bool = False) -> StdioServerParamet
 
 @asynccontextmanager
 async def _connected(room: Room, *args: str, blocked: bool = False) -> AsyncIterator[Client]:
-    async with Client(_server(room, *args, blocked=blocked), read_timeout_seconds=20) as client:
+    async with Client(_server(room, *args, blocked=blocked), read_timeout_seconds=60) as client:
         yield client
 
 
@@ -173,7 +175,7 @@ _HELLO = {
 def test_stdout_is_the_protocols(room: Room) -> None:
     """Whatever is logged, stdout holds JSON-RPC alone, and the process ends well when stdin is closed."""
     with _begin(room, "--verbose") as process:
-        out, err = process.communicate(json.dumps(_HELLO).encode() + b"\n", timeout=25)
+        out, err = process.communicate(json.dumps(_HELLO).encode() + b"\n", timeout=60)
     assert process.returncode == 0, err
     lines = [json.loads(line) for line in out.splitlines()]
     assert [each["id"] for each in lines] == [1]
@@ -191,7 +193,7 @@ def test_an_interrupt_ends_it(room: Room) -> None:
         assert json.loads(process.stdout.readline())["id"] == 1
         process.send_signal(signal.SIGINT)
         try:
-            assert process.wait(20) == 130
+            assert process.wait(60) == 130
         finally:
             process.kill()
 
@@ -201,7 +203,7 @@ def test_without_the_extra(room: Room) -> None:
     code = "import sys; sys.modules['mcp'] = None; from xprim_nb.cli.main import main; sys.argv = ['xprim', 'mcp']; main()"
     server = _server(room)
     done = subprocess.run(
-        [sys.executable, "-c", code], env=server.env, capture_output=True, text=True, timeout=25, check=False
+        [sys.executable, "-c", code], env=server.env, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 1
     assert 'pip install "xprim-nb[mcp]"' in done.stderr

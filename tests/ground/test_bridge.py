@@ -55,7 +55,7 @@ def start(thread: LoopThread) -> Callable[[Job], Handle[Any]]:
 
     def started(job: Job) -> Handle[Any]:
         handle: Handle[Any] = Handle(job(), "do a job", thread=thread)
-        assert job.begun.wait(5)
+        assert job.begun.wait(20)
         return handle
 
     return started
@@ -86,7 +86,7 @@ def test_giving_up_is_not_giving_in(start: Start) -> None:
         handle.exception(0)
     assert not handle.done
     job.go_on.set()
-    assert handle.result(5) == "done"
+    assert handle.result(20) == "done"
 
 
 @pytest.mark.parametrize("error", [ValueError("no good"), TimeoutError("the server's"), OSError(5, "gone")])
@@ -96,7 +96,7 @@ def test_an_error_is_raised_where_it_is_waited_for(start: Start, error: Exceptio
     handle = start(job)
     job.go_on.set()
     with pytest.raises(type(error)) as caught:
-        handle.result(5)
+        handle.result(20)
     assert caught.value is error
     assert handle.exception() is error
     assert f"failed: {error}" in repr(handle)
@@ -109,11 +109,11 @@ def test_cancelled_work_has_cleaned_up_when_it_is_done(start: Start) -> None:
     handle = start(job)
     assert not handle.cancelling
     assert handle.cancel()
-    assert job.cleaning.wait(5)
+    assert job.cleaning.wait(20)
     assert (handle.done, handle.cancelling) == (False, True)
     job.may_clean.set()
     with pytest.raises(concurrent.futures.CancelledError):
-        handle.result(5)
+        handle.result(20)
     assert job.cleaned.is_set()
     with pytest.raises(concurrent.futures.CancelledError):
         handle.exception()
@@ -128,7 +128,7 @@ def test_work_cancelled_before_its_first_step_ends(thread: LoopThread) -> None:
         handle: Handle[Any] = Handle(job(), "do a job", thread=thread)
         handle.cancel()
         with pytest.raises(concurrent.futures.CancelledError):
-            handle.result(5)
+            handle.result(20)
         assert job.cleaned.is_set() or not job.begun.is_set()
 
 
@@ -137,7 +137,7 @@ def test_cancelling_what_has_ended_changes_nothing(start: Start) -> None:
     job = Job()
     handle = start(job)
     job.go_on.set()
-    assert handle.result(5) == "done"
+    assert handle.result(20) == "done"
     assert not handle.cancel()
     assert handle.result() == "done"
     assert not handle.cancelling
@@ -156,9 +156,9 @@ def test_work_may_refuse_to_be_cancelled(thread: LoopThread) -> None:
         return "slept"
 
     handle = Handle(stubborn(), "be stubborn", thread=thread)
-    assert begun.wait(5)
+    assert begun.wait(20)
     assert handle.cancel()
-    assert handle.result(5) == "finished anyway"
+    assert handle.result(20) == "finished anyway"
 
 
 def test_callbacks_come_once_at_the_end(start: Start) -> None:
@@ -172,7 +172,7 @@ def test_callbacks_come_once_at_the_end(start: Start) -> None:
     handle = start(job)
     handle.add_done_callback(note)
     job.go_on.set()
-    assert called.wait(5)
+    assert called.wait(20)
     handle.add_done_callback(note)
     assert heard == [("done", "xprim-loop"), ("done", threading.current_thread().name)]
 
@@ -186,7 +186,7 @@ def test_a_snapshot_is_the_latest_progress(thread: LoopThread) -> None:
     assert handle.snapshot() == "nearly"
     assert "nearly" in repr(handle)
     job.go_on.set()
-    handle.result(5)
+    handle.result(20)
     other = Handle(Job()(), "do another", thread=thread)
     assert other.snapshot() is None
     assert "running for" in repr(other)
@@ -208,7 +208,7 @@ def test_waiting_on_the_loop_itself_is_refused(thread: LoopThread) -> None:
         assert inner.result() == value  # it has ended: there is nothing to wait for
         return value
 
-    assert Handle(outer(), "do two", thread=thread).result(5) == "done"
+    assert Handle(outer(), "do two", thread=thread).result(20) == "done"
 
 
 async def test_another_loop_may_await(start: Start) -> None:
@@ -263,18 +263,18 @@ def test_the_loop_begins_anew_after_a_stop(thread: LoopThread) -> None:
     first = thread.loop()
     assert thread.loop() is first
     handle: Handle[Any] = Handle(job(), "do a job", thread=thread)
-    assert job.begun.wait(5)
+    assert job.begun.wait(20)
     thread.stop()
     thread.stop()
     with pytest.raises(concurrent.futures.CancelledError):
-        handle.result(5)
+        handle.result(20)
     assert job.cleaned.is_set()
     assert first.is_closed()
     assert not handle.cancel()
     assert thread.loop() is not first
     again = Job()
     again.go_on.set()
-    assert Handle(again(), "do it again", thread=thread).result(5) == "done"
+    assert Handle(again(), "do it again", thread=thread).result(20) == "done"
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=repr)
@@ -288,15 +288,15 @@ def test_work_that_leaves_does_not_take_the_loop_along(
     async def leave() -> None:
         raise error
 
-    assert Handle(leave(), "leave", thread=thread).exception(5) is error
+    assert Handle(leave(), "leave", thread=thread).exception(20) is error
     job.go_on.set()
-    assert other.result(5) == "done"
+    assert other.result(20) == "done"
     assert thread.loop() is loop
 
 
 def test_one_loop_for_the_process(start: Start) -> None:
     """Without another wish, work runs on the process's own loop, always the same."""
-    loops = [Handle(_running_loop(), "look").result(5) for _ in range(3)]
+    loops = [Handle(_running_loop(), "look").result(20) for _ in range(3)]
     assert loops == [home_loop().loop()] * 3
 
 

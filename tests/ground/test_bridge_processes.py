@@ -10,19 +10,21 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(120)  # interpreters that start on a loaded machine
+
 _ROOT = Path(__file__).resolve().parents[2]
 
 _FORK = """
 import asyncio, os, threading
 from xprim_nb._bridge import Handle, home_loop
 async def who(): return os.getpid(), id(asyncio.get_running_loop())
-parent = Handle(who(), "look").result(5)
+parent = Handle(who(), "look").result(20)
 child = os.fork()
 if child == 0:
-    found = Handle(who(), "look").result(5)
+    found = Handle(who(), "look").result(20)
     os._exit(0 if found[0] == os.getpid() and found[0] != parent[0] else 1)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-assert Handle(who(), "look").result(5) == parent
+assert Handle(who(), "look").result(20) == parent
 print("end")
 """
 
@@ -37,8 +39,16 @@ _INTERRUPTED = """
 import asyncio, os, signal, sys, threading
 from xprim_nb._bridge import Handle, home_loop
 said = []
+def is_waited_for():
+    frame, names = sys._current_frames()[threading.main_thread().ident], []
+    while frame is not None:
+        names.append(frame.f_code.co_name)
+        frame = frame.f_back
+    return names.count("result") == 2  # the handle's, and the future's below it
 async def work():
     try:
+        while not is_waited_for():
+            await asyncio.sleep(0.001)
         print("begun", flush=True)
         await asyncio.sleep(60)
     except asyncio.CancelledError:
@@ -51,7 +61,7 @@ try:
 except KeyboardInterrupt:
     said.append("interrupted")
 async def tasks(): return len(asyncio.all_tasks())
-print(said, handle.done, repr(handle), Handle(tasks(), "count").result(5), flush=True)
+print(said, handle.done, repr(handle), Handle(tasks(), "count").result(20), flush=True)
 """
 
 
@@ -99,7 +109,7 @@ def _run(code: str) -> str:
         cwd=_ROOT,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -237,7 +237,7 @@ def test_readers_never_see_half_a_file(tmp_path: Path) -> None:
         for number in range(300):
             write_atomic(path, versions[number % 2], durable=False)
         done.set()
-        reading.result(5)
+        reading.result(20)
     assert seen <= set(versions)
 
 
@@ -277,7 +277,7 @@ def test_directories_are_made_together(tmp_path: Path) -> None:
     path = tmp_path.joinpath(*"abcdefgh")
     with ThreadPoolExecutor(16) as pool:
         for done in [pool.submit(make_dirs, path) for _ in range(64)]:
-            done.result(5)
+            done.result(20)
     assert path.is_dir()
 
 
@@ -348,13 +348,13 @@ def test_two_that_remove_one_tree_both_succeed(tmp_path: Path) -> None:
                 (tree / str(folder) / str(file)).touch()
 
         def remove(start: threading.Barrier, tree: Path = tree) -> bool:
-            start.wait(5)
+            start.wait(20)
             remove_tree(tree)
             return tree.exists()
 
         with ThreadPoolExecutor(4) as pool:
             start = threading.Barrier(4)
-            assert [each.result(5) for each in [pool.submit(remove, start) for _ in range(4)]] == [False] * 4
+            assert [each.result(20) for each in [pool.submit(remove, start) for _ in range(4)]] == [False] * 4
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,14 @@ import pytest
 from xprim_nb._files import PathLock, locked
 from xprim_nb.errors import StorageError
 
+pytestmark = pytest.mark.timeout(120)  # interpreters that start on a loaded machine
+
 _HOLDER = """
 import sys
 from pathlib import Path
 from xprim_nb._files import PathLock
 lock = PathLock(Path(sys.argv[1]))
-lock.acquire(5)
+lock.acquire(20)
 print("held", flush=True)
 sys.stdin.readline()
 lock.release()
@@ -147,9 +149,9 @@ def test_a_killed_holder_holds_nothing(path: Path) -> None:
     """After SIGKILL of the holder the lock is free, without anybody deleting its file."""
     with _held_elsewhere(path) as child:
         child.send_signal(signal.SIGKILL)
-        child.wait(5)
+        child.wait(20)
         lock = PathLock(path)
-        lock.acquire(5)
+        lock.acquire(20)
         assert lock.held
         lock.release()
 
@@ -162,7 +164,7 @@ counter, lock = Path(sys.argv[1]), PathLock(Path(sys.argv[2]))
 print("ready", flush=True)
 sys.stdin.readline()
 for _ in range(25):
-    lock.acquire(20)
+    lock.acquire(60)
     number = int(counter.read_text())
     write_atomic(counter, str(number + 1).encode(), durable=False)
     lock.release()
@@ -186,7 +188,7 @@ def test_no_update_is_lost_between_processes(path: Path, tmp_path: Path) -> None
         child.stdin.write("\n")
         child.stdin.flush()
     for child in children:
-        child.communicate(timeout=20)
+        child.communicate(timeout=60)
         assert child.returncode == 0
     assert counter.read_text() == "100"
 
@@ -207,10 +209,10 @@ async def test_waiting_does_not_block_the_loop(path: Path) -> None:
 
     async with locked(path, lambda: told.append("never")):
         task = asyncio.create_task(second())
-        await asyncio.wait_for(waiting.wait(), 5)
+        await asyncio.wait_for(waiting.wait(), 20)
         await asyncio.sleep(0.15)  # several polls, so that a second notice would be seen
         order.append("first")
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, 20)
     assert (told, order) == (["waiting"], ["first", "second"])
 
 
@@ -224,7 +226,7 @@ async def test_a_cancelled_waiter_takes_nothing(path: Path) -> None:
 
     async with locked(path):
         task = asyncio.create_task(wait())
-        await asyncio.wait_for(waiting.wait(), 5)
+        await asyncio.wait_for(waiting.wait(), 20)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

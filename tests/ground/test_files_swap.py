@@ -59,7 +59,7 @@ def test_a_reader_never_finds_the_name_empty(pair: tuple[Path, Path]) -> None:
                 assert exchange_dirs(one, other)
         finally:
             done.set()
-        assert reading.result(5) <= {"1", "2"}
+        assert reading.result(20) <= {"1", "2"}
 
 
 def test_an_exchange_needs_both(pair: tuple[Path, Path], tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_one_of_many_movers_wins(tmp_path: Path) -> None:
     sources = [_filled(tmp_path / f"source-{number}", str(number)) for number in range(8)]
 
     def move(source: Path) -> str:
-        start.wait(5)
+        start.wait(20)
         try:
             move_dir(source, target)
         except FileExistsError:
@@ -163,4 +163,4 @@ def test_somebody_who_tidies_up_does_not_stop_a_move(tmp_path: Path) -> None:
         finally:
             done.set()
             wanted.release()
-        assert tidying.result(5) > 0
+        assert tidying.result(20) > 0

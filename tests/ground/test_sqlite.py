@@ -19,6 +19,8 @@ import pytest
 from xprim_nb._sqlite import Database
 from xprim_nb.errors import StorageError
 
+pytestmark = pytest.mark.timeout(120)  # interpreters that start on a loaded machine
+
 _FIRST = (
     "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT NOT NULL); CREATE INDEX item_name ON item (name)"
 )
@@ -99,7 +101,7 @@ def test_the_file_is_in_wal_mode(database: Database) -> None:
     with database.transaction() as connection:
         connection.execute("INSERT INTO item (name) VALUES ('two')")
         with ThreadPoolExecutor(1) as pool:
-            assert pool.submit(_names, database).result(5) == ["one"]
+            assert pool.submit(_names, database).result(20) == ["one"]
     assert _names(database) == ["one", "two"]
 
 
@@ -112,7 +114,7 @@ def test_each_thread_has_one_connection(database: Database) -> None:
             return id(first), id(second)
 
     with ThreadPoolExecutor(1) as pool:
-        elsewhere = pool.submit(own).result(5)
+        elsewhere = pool.submit(own).result(20)
         here = own()
         assert elsewhere[0] == elsewhere[1]
         assert here[0] == here[1] != elsewhere[0]
@@ -200,14 +202,14 @@ def test_a_damaged_file_can_be_begun_anew(path: Path, caplog: pytest.LogCaptureF
 def test_a_closed_database_opens_again(database: Database) -> None:
     """Closing ends the connections of every thread; the next use opens new ones."""
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(_add, database, "one").result(5)
+        pool.submit(_add, database, "one").result(20)
         with database.reading() as here:
             pass
         database.close()
         database.close()
         with pytest.raises(sqlite3.ProgrammingError):
             here.execute("SELECT 1")
-        pool.submit(_add, database, "two").result(5)
+        pool.submit(_add, database, "two").result(20)
         assert _names(database) == ["one", "two"]
 
 
@@ -250,9 +252,9 @@ def test_the_switch_to_wal_is_waited_for(
     ):
         other.execute("BEGIN IMMEDIATE")
         adding = pool.submit(_add, database, "one")
-        assert tried.wait(5)
+        assert tried.wait(20)
         other.execute("COMMIT")
-        adding.result(5)
+        adding.result(20)
     assert _names(database) == ["one"]
 
 
@@ -263,7 +265,7 @@ def test_threads_that_create_the_file_together_all_succeed(tmp_path: Path) -> No
         databases = [Database(tmp_path / f"{number}.sqlite", [_FIRST, _SECOND]) for _ in range(8)]
 
         def work(database: Database, start: threading.Barrier = start) -> None:
-            start.wait(5)
+            start.wait(20)
             _add(database, "x")
 
         with ThreadPoolExecutor(8) as pool:
@@ -308,7 +310,7 @@ def test_processes_share_the_file(path: Path) -> None:
         child.stdin.write("\n")
         child.stdin.flush()
     for child in children:
-        child.communicate(timeout=20)
+        child.communicate(timeout=60)
         assert child.returncode == 0
     database = Database(path, [_FIRST, _SECOND])
     assert len(_names(database)) == 80

@@ -127,16 +127,16 @@ async def test_work_that_waits_in_line_is_never_begun_when_cancelled() -> None:
 
 def test_threads_are_as_many_as_allowed_and_no_more() -> None:
     """Six pieces of work over two threads: two at once, all done, in their order, and no thread stays."""
+    before = set(threading.enumerate())
     threads, works = DaemonThreads(2), [Work() for _ in range(6)]
     futures = [threads.submit(work) for work in works]
     for number, work in enumerate(works):
-        assert work.begun.wait(5)
+        assert work.begun.wait(20)
         assert not any(later.begun.is_set() for later in works[number + 2 :])
         work.go_on.set()
-        assert futures[number].result(5) == "done"
-    names = [thread for thread in threading.enumerate() if thread.name == "xprim-fetch"]
-    for thread in names:
-        thread.join(5)
+        assert futures[number].result(20) == "done"
+    for thread in set(threading.enumerate()) - before:
+        thread.join(20)
         assert not thread.is_alive()
 
 
@@ -145,19 +145,19 @@ def test_threads_tell_errors_and_take_arguments() -> None:
     threads = DaemonThreads(1)
     failed, good = threads.submit(int, "x"), threads.submit(int, "ff", base=16)
     with pytest.raises(ValueError, match="invalid literal"):
-        failed.result(5)
-    assert good.result(5) == 255
+        failed.result(20)
+    assert good.result(20) == 255
 
 
 def test_closing_cancels_who_stands_in_line() -> None:
     """Closing lanes cancels what has not begun, and lets finish what has."""
     lanes, first, second = Lanes(1), Work(), Work()
     running, waiting = lanes.threads.submit(first), lanes.threads.submit(second)
-    assert first.begun.wait(5)
+    assert first.begun.wait(20)
     lanes.close()
     assert waiting.cancelled()
     first.go_on.set()
-    assert running.result(5) == "done"
+    assert running.result(20) == "done"
     assert not second.begun.is_set()
 
 

@@ -80,6 +80,7 @@ def test_prompts_need_no_numpy(run_python: Callable[[str], str]) -> None:
     assert "numpy" not in loaded
 
 
+@pytest.mark.alone
 def test_import_takes_under_30_ms(run_python: Callable[[str], str]) -> None:
     """A whole process that imports the package is less than 30 ms slower than one that does nothing."""
     seconds: dict[str, list[float]] = {"pass": [], "import xprim_nb": []}

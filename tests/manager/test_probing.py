@@ -37,8 +37,8 @@ def test_one_that_hangs_is_left_behind() -> None:
         return "ok", "", ""
 
     begun = time.monotonic()
-    found = ask({"hangs": hangs, "fine": lambda: ("ok", "fine", "")}, 0.1)
+    found = ask({"hangs": hangs, "fine": lambda: ("ok", "fine", "")}, 1.5)
     release.set()
-    assert time.monotonic() - begun < 2
-    assert found["hangs"][:2] == ("broken", "has not answered within 0.1 s")
+    assert time.monotonic() - begun < 15
+    assert found["hangs"][:2] == ("broken", "has not answered within 1.5 s")
     assert found["fine"] == ("ok", "fine", "")

@@ -1,7 +1,8 @@
 """One kernel in a process of its own, for tests that kill it or set several against each other.
 
-python ledger_worker.py DIRECTORY SECONDS SEED     reserve and release at random, then print what came of it as JSON
-python ledger_worker.py DIRECTORY hold             reserve, start a worker, say both, and wait for a line
+python ledger_worker.py DIRECTORY play SEED     reserve and release at random until it is `enough`, then print what came
+                                                of it as JSON
+python ledger_worker.py DIRECTORY hold          reserve, start a worker, say both, and wait for a line
 """
 
 from __future__ import annotations
@@ -20,14 +21,18 @@ from xprim_nb.scheduling.ledger import Ledger
 from xprim_nb.scheduling.state import DeviceState
 
 BUDGET = 100
+ENOUGH = "enough"
+"""A file beside the ledger's directory; who plays goes on until it is there, however slow the machine is."""
+
+# Reserved and refused, of each player.
+_LEAST = 10
 _DEVICES = [DeviceState("cpu", 10 * BUDGET), DeviceState("gpu", BUDGET)]
 _WAIT = "import signal, sys\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint(flush=True)\nsignal.pause()"
 
 
-def _play(ledger: Ledger, seconds: float, seed: int) -> dict[str, object]:
+def _play(ledger: Ledger, enough: Path, seed: int) -> dict[str, object]:
     dice, held, spans, refused = random.Random(seed), list[Lease](), list[float](), 0
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    while not enough.exists() or min(refused, len(spans) - refused) < _LEAST:
         if held and dice.random() < 0.5:
             lease = held.pop(dice.randrange(len(held)))
             if lease.state != "reserved":
@@ -74,7 +79,7 @@ def main() -> None:
         return
     print("ready", flush=True)
     sys.stdin.readline()
-    print(json.dumps(_play(ledger, float(what), int(rest[0]))), flush=True)
+    print(json.dumps(_play(ledger, Path(directory).with_name(ENOUGH), int(rest[0]))), flush=True)
     ledger.close()
 
 

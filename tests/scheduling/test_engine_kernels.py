@@ -20,6 +20,10 @@ import pytest
 from xprim_nb.scheduling.kernels import this_kernel
 from xprim_nb.scheduling.ledgerview import LedgerView
 
+pytestmark = pytest.mark.timeout(
+    180
+)  # a kernel starts in two seconds, and in ten where others compute beside it
+
 _GB = 1 << 30
 _TOTAL = 8 * _GB
 _MODELS = ("demo/tiny-llama v1", "demo/tiny-llama v2")
@@ -141,7 +145,7 @@ def test_two_kernels_never_take_too_much(start: Callable[[], Kernel], view: Ledg
 
 @pytest.mark.slow
 @pytest.mark.chaos
-@pytest.mark.timeout(1800)  # a kernel starts in two seconds, and in ten where others compute beside it
+@pytest.mark.timeout(1800)
 def test_kernels_are_killed_at_random(start: Callable[[], Kernel], view: LedgerView) -> None:
     """Sixty times a kernel is killed while it loads or answers: no orphan, no charge, and the next is served."""
     dice = random.Random(5)

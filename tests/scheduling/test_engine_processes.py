@@ -28,6 +28,8 @@ from xprim_nb.manager.engines import open_engine
 from xprim_nb.scheduling.devices import SimulatedDevice
 from xprim_nb.scheduling.engine import Engine
 
+pytestmark = pytest.mark.timeout(120)  # a worker starts in half a second; on a loaded machine in many
+
 _GB = 1 << 30
 _MODEL = "demo/tiny-llama v2"
 _PROMPT = "Once upon a time"
@@ -195,17 +197,22 @@ async def test_five_models_take_turns_on_eight_gigabytes(tmp_path: Path) -> None
 async def test_who_is_urgent_overtakes(tmp_path: Path, priority: str) -> None:
     """A realtime request overtakes ten batch ones, which all finish too."""
     async with Manager(_config(tmp_path)) as manager, open_engine(manager) as engine:
-        await engine.load(_MODEL)
+        worker = (await engine.load(_MODEL)).worker_pid
+        assert worker is not None
         order: list[str] = []
 
         async def ask(name: str, priority: str) -> None:
             await engine.generate(_MODEL, _PROMPT, max_tokens=12, priority=priority)
             order.append(name)
 
+        # The first does not end before all others stand in line.
+        os.kill(worker, signal.SIGSTOP)
         batch = [asyncio.create_task(ask(f"batch {i}", "batch")) for i in range(10)]
-        await until(lambda: len(engine.snapshot().queue) >= 8)
-        await ask("urgent", priority)
-        await asyncio.gather(*batch)
+        await until(lambda: len(engine.snapshot().queue) == 9)
+        urgent = asyncio.create_task(ask("urgent", priority))
+        await until(lambda: len(engine.snapshot().queue) == 10)
+        os.kill(worker, signal.SIGCONT)
+        await asyncio.gather(urgent, *batch)
         assert order.index("urgent") <= 2
         assert len(order) == 11
 
@@ -216,23 +223,26 @@ async def test_three_models_answer_at_the_same_time(tmp_path: Path) -> None:
         source = (await manager.pull(_MODEL)).path
         names = [str(shutil.copytree(source, tmp_path / f"model-{letter}")) for letter in "abc"]
         async with open_engine(manager) as engine:
-            heard: dict[str, int] = dict.fromkeys(names, 0)
-            for name in names:
-                await engine.load(name)
+            workers = {name: (await engine.load(name)).worker_pid or 0 for name in names}
+            assert len({*workers.values()} - {0}) == 3
+            heard: set[str] = set()
 
             async def ask(name: str) -> int | None:
-                def count(_: str) -> None:
-                    heard[name] += 1
+                def hears(_: str) -> None:
+                    if name not in heard:
+                        os.kill(workers[name], signal.SIGSTOP)  # until the others have come as far
+                    heard.add(name)
 
                 return (
-                    await engine.generate(name, _PROMPT, max_tokens=300, timeout=None, stream=count)
+                    await engine.generate(name, _PROMPT, max_tokens=300, timeout=None, stream=hears)
                 ).worker_pid
 
             answers = [asyncio.create_task(ask(name)) for name in names]
-            await until(lambda: all(heard.values()) or any(each.done() for each in answers))
-            assert all(heard.values())
+            await until(lambda: len(heard) == 3 or any(each.done() for each in answers))
             assert not any(each.done() for each in answers)
-            assert len({*await asyncio.gather(*answers)}) == 3
+            for pid in workers.values():
+                os.kill(pid, signal.SIGCONT)
+            assert {*await asyncio.gather(*answers)} == {*workers.values()}
 
 
 async def test_two_engines_never_take_the_same_memory(tmp_path: Path) -> None:

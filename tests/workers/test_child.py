@@ -83,7 +83,7 @@ def test_it_starts_with_the_standard_library_alone() -> None:
         assert child.read()["text"] == " b"
         assert child.read()["ended"]["reason"] == "stop"
         child.send(op="shutdown", id=0)
-        assert child.process.wait(5) == 0
+        assert child.process.wait(20) == 0
 
 
 @pytest.mark.parametrize("name", ["child.py", "wire.py", "guard.py"])
@@ -185,7 +185,7 @@ def test_damage_ends_it() -> None:
         assert child.process.stdin is not None
         child.process.stdin.write(b"\xff" * 8)
         child.process.stdin.flush()
-        assert child.process.wait(5) != 0
+        assert child.process.wait(20) != 0
         assert child.process.stderr is not None
         assert b"FrameError" in child.process.stderr.read()
 
@@ -196,4 +196,4 @@ def test_the_end_of_the_stream_ends_it() -> None:
         child.send(op="load", id=1, engine=ECHO, spec={"wishes": ["still 30"]}, slots=1)
         assert child.process.stdin is not None
         child.process.stdin.close()
-        assert child.process.wait(5) != 0
+        assert child.process.wait(20) != 0

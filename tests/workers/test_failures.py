@@ -15,7 +15,7 @@ from xprim_nb.errors import WorkerCrashedError, WorkerError, WorkerHungError, Wo
 from xprim_nb.workers.process import ProcessRunner
 from xprim_nb.workers.values import CrashReport, LoadOptions, Piece
 
-from .working import ask, family, first_piece, lives, request, until
+from .working import ask, first_piece, lives, request, until
 
 Start = Callable[..., Awaitable[ProcessRunner]]
 _MB = 1 << 20
@@ -98,15 +98,15 @@ async def test_a_load_that_stands_still_is_ended(start: Start) -> None:
     began = time.monotonic()
     with pytest.raises(WorkerHungError, match="neither computed nor told") as caught:
         await start("still 60", options=LoadOptions(stall_timeout_s=0.6))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20  # its process has to start, too
     assert isinstance(caught.value.report, CrashReport)
     assert (caught.value.report.cause, caught.value.report.doing) == ("hung", "load")
 
 
-@pytest.mark.parametrize("wish", ["sleep 2", "spin 2", "burn 3500000"])
+@pytest.mark.parametrize("wish", ["sleep 2.5", "spin 2.5", "burn 8000000"])
 async def test_a_load_that_does_something_is_borne(start: Start, wish: str) -> None:
     """Progress keeps a slow load alive, and so does computing that tells nothing, even with the lock held."""
-    assert (await ask(await start(wish, options=LoadOptions(stall_timeout_s=0.6)), "a"))[0] == "a"
+    assert (await ask(await start(wish, options=LoadOptions(stall_timeout_s=1.2)), "a"))[0] == "a"
 
 
 async def test_memory_above_the_limit_ends_the_worker(start: Start) -> None:
@@ -123,12 +123,12 @@ async def test_memory_above_the_limit_ends_the_worker(start: Start) -> None:
 async def test_memory_of_helpers_counts(start: Start) -> None:
     """What the engine's own child takes is the worker's, and the child goes with it."""
     runner = await start(options=LoadOptions(ram_limit_bytes=150 * _MB))
-    answer = await first_piece(runner, "!feed 200")
-    await until(lambda: len(family(runner.pid)) > 2)
-    pids = family(runner.pid)
+    answer = runner.generate(request("!feed 200"))
+    piece = await anext(answer)
+    assert isinstance(piece, Piece)
     with pytest.raises(WorkerMemoryError):
         await anext(answer)
-    await until(lambda: not any(map(lives, pids)))
+    await until(lambda: not lives(runner.pid) and not lives(int(piece.text)))
 
 
 async def test_a_limit_above_the_need_is_not_felt(start: Start) -> None:
@@ -178,8 +178,9 @@ async def test_a_stopped_worker_is_hung(start: Start, monkeypatch: pytest.Monkey
     assert not caught.value.retryable
 
 
+@pytest.mark.alone
 async def test_a_stopped_idle_worker_is_suspect(start: Start) -> None:
-    """Asked for its stats, a worker that does not answer is known to be suspect; what the system knows is told."""
+    """Asked for its stats, one that does not answer is known to be suspect; what the system knows is told in a second."""
     runner = await start()
     os.kill(runner.pid, signal.SIGSTOP)
     began = time.monotonic()
@@ -203,8 +204,8 @@ async def test_helpers_go_with_the_worker(start: Start, where: str) -> None:
     assert lives(helper)
     began = time.monotonic()
     await runner.close()
-    assert time.monotonic() - began < 3
-    await until(lambda: not lives(helper), 1.0)
+    assert time.monotonic() - began < 4.5  # after five, a worker that does not go would have been terminated
+    await until(lambda: not lives(helper))
 
 
 async def test_a_worker_that_will_not_go_is_killed(start: Start) -> None:
@@ -212,7 +213,7 @@ async def test_a_worker_that_will_not_go_is_killed(start: Start) -> None:
     runner = await start(spec={"unload": "still 60"})
     pid, began = runner.pid, time.monotonic()
     await runner.close()
-    assert 4.9 < time.monotonic() - began < 8
+    assert 4.9 < time.monotonic() - began < 20
     assert not lives(pid)
     assert await runner.ended is None
 

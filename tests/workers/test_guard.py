@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -78,12 +79,13 @@ spec.loader.exec_module(guard)
 {before}
 guard.die_with({parent})
 print("lives", flush=True)
+{after}
 time.sleep(60)
 """
 
 
-def _orphan(parent: str, before: str = "") -> subprocess.Popen[str]:
-    code = _ORPHAN.format(parent=parent, before=before)
+def _orphan(parent: str, before: str = "", after: str = "") -> subprocess.Popen[str]:
+    code = _ORPHAN.format(parent=parent, before=before, after=after)
     return subprocess.Popen(
         [sys.executable, "-c", code, str(_GUARD)], stdout=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -108,19 +110,16 @@ def test_a_wrapper_between_is_no_death() -> None:
 
 def test_where_there_is_no_death_signal_the_parent_is_looked_at() -> None:
     """As on macOS: a look each second notices that another process is the parent now."""
-    before = (
-        "sys.platform = 'darwin'\n"
-        "first = os.getppid(); end = time.monotonic() + 0.5\n"
-        "os.getppid = lambda: first if time.monotonic() < end else 1"
-    )
-    with _orphan("os.getppid()", before) as worker:
+    before = "sys.platform = 'darwin'\nparents = [os.getppid()]\nos.getppid = lambda: parents[-1]"
+    with _orphan("os.getppid()", before, after="parents.append(1)") as worker:
         assert worker.communicate(timeout=10)[0] == "lives\n"
         assert worker.returncode == -signal.SIGKILL
 
 
 def test_the_watcher_is_small_and_asleep() -> None:
     """It is a fork of a bare interpreter that waits in one system call."""
-    code = _ORPHAN.format(parent="os.getppid()", before="print(guard.watch(0, os.dup(1)), flush=True)")
+    watching = "print(guard.watch(0, os.dup(1)), flush=True)"
+    code = _ORPHAN.format(parent="os.getppid()", before=watching, after="")
     with subprocess.Popen(
         [sys.executable, "-c", code, str(_GUARD)],
         stdin=subprocess.PIPE,
@@ -134,6 +133,8 @@ def test_the_watcher_is_small_and_asleep() -> None:
         assert worker.stdout.readline() == "lives\n"
         assert watcher.ppid() == worker.pid
         assert watcher.memory_info().rss < 30 << 20
+        while watcher.status() != psutil.STATUS_SLEEPING:  # it has only begun, on a busy machine
+            time.sleep(0.005)
         before = watcher.num_ctx_switches()
         worker.stdin.write("what is written to the worker is no news to it")
         worker.stdin.flush()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from xprim_nb.workers.spare import Spare
 from xprim_nb.workers.values import Environment, LoadOptions
+from xprim_nb.workers.worker import Worker
 
 from .working import ask, children, lives, start_echo, until
 
@@ -44,16 +48,21 @@ async def test_it_imports_in_waiting() -> None:
     await plain.close()
 
 
-async def test_the_next_one_starts_after_a_pause() -> None:
+async def test_the_next_one_starts_after_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was just loaded has the machine to itself for a while; then the place is filled."""
+    started, loaded, start = list[float](), list[float](), Worker.start
+
+    async def noted(*args: Any) -> Worker:
+        started.append(time.monotonic())
+        return await start(*args)
+
+    monkeypatch.setattr(Worker, "start", noted)
     async with Spare(pause_s=0.5) as spare:
         assert await spare.ready()
-        runner = await start_echo(spare=spare)
-        loaded = set(children())
-        assert (await ask(runner, "!sleep 0.1"))[0]
-        assert set(children()) == loaded
+        runner = await start_echo(spare=spare, progress=lambda *_: loaded.append(time.monotonic()))
         assert await spare.ready()
-        assert set(children()) > loaded
+        assert len(started) == 2
+        assert started[1] - loaded[-1] > 0.49
         await runner.close()
 
 
@@ -79,7 +88,8 @@ async def test_a_spare_that_died_is_not_taken() -> None:
     async with Spare(pause_s=0.0) as spare:
         assert await spare.ready()
         for pid in set(children()) - before:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # the watcher goes with its worker
+                os.kill(pid, signal.SIGKILL)
         await until(lambda: spare.take(Environment()) is None)
         runner = await start_echo(spare=spare)
         assert (await ask(runner, "a"))[0] == "a"

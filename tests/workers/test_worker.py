@@ -40,8 +40,9 @@ async def test_what_never_says_hello_is_told(tmp_path: Path, text: str, detail: 
     """An interpreter that ends, is silent, or floods is given up in time, with its last words, and nothing is left."""
     before, began = set(children()), time.monotonic()
     with pytest.raises(WorkerStartError, match=detail) as caught:
-        await Worker.start(_script(tmp_path, text), 0.5)
-    assert time.monotonic() - began < 5
+        # One that ends or floods has time to do so.
+        await Worker.start(_script(tmp_path, text), 0.5 if "within" in detail else 20.0)
+    assert time.monotonic() - began < 15
     report = caught.value.report
     assert isinstance(report, CrashReport)
     assert report.doing == "start"

@@ -52,9 +52,9 @@ async def first_piece(runner: ProcessRunner, prompt: str) -> Any:
     return answer
 
 
-async def deaf_answer(runner: ProcessRunner, seconds: float = 60) -> Any:
-    """An answer that hears nothing now, for so long."""
-    answer = await first_piece(runner, f"!deaf {seconds}")
+async def deaf_answer(runner: ProcessRunner, until: str = "seconds 60") -> Any:
+    """An answer that hears nothing now, for so many `seconds …` or until there is a `file …`."""
+    answer = await first_piece(runner, f"!deaf {until}")
     while (await runner.stats()).steps < 2:
         pass
     return answer
@@ -80,7 +80,7 @@ def children() -> list[int]:
     return [pid for pid in family(os.getpid())[1:] if lives(pid)]
 
 
-async def until(holds: Callable[[], object], limit_s: float = 5.0) -> None:
+async def until(holds: Callable[[], object], limit_s: float = 20.0) -> None:
     """Return as soon as it holds.
 
     Raises:

@@ -30,7 +30,7 @@ from xprim_nb.workers.values import (
 __all__ = ["Answer", "Given", "RunnerContract", "read"]
 
 # What an answer needs at most; only a broken backend is waited for in full.
-_PATIENCE_S = 20.0
+_PATIENCE_S = 60.0
 # "When `aclose` returns, the model serves the next request": two seconds, and what a busy machine adds.
 _LETTING_GO_S = 5.0
 # "Within a second", and what a busy machine adds.

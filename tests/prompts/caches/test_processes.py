@@ -17,6 +17,8 @@ from xprim_nb.prompts.caches import Caches
 
 from .helpers import keep, question
 
+pytestmark = pytest.mark.timeout(120)  # interpreters that start on a loaded machine
+
 _ROOT = Path(__file__).parents[3]
 
 
@@ -60,7 +62,7 @@ def test_a_killed_kernel_loses_nothing_that_was_kept(folder: Path) -> None:
         for _ in range(7 * number + 3):
             kept.append(Digest(process.stdout.readline().strip()))
         os.kill(process.pid, signal.SIGKILL)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
         kept += [Digest(line) for line in out.split() if is_digest(line)]
         assert err == ""
     with contextlib.closing(sqlite3.connect(folder / "cache.sqlite")) as connection:

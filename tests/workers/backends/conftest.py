@@ -38,11 +38,13 @@ def transformers_serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
     model = shutil.copytree(base / "data" / "demo" / "tiny-llama" / "v2", base / "tiny-llama")
     settings = json.loads((model / "generation_config.json").read_text())
     (model / "generation_config.json").write_text(json.dumps({**settings, "do_sample": True}))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     command = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(model), "--device", "cpu"]
     environ = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(base / "hf"), "OMP_NUM_THREADS": "1"}
-    with (base / "log").open("w") as log:
+    with (base / "log").open("w") as log, socket.socket() as held:
+        # Bound while the server starts, which takes long: nobody else is given the port, and the server may listen on it.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
         server = subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--port", str(port)], stdout=log, stderr=log, env=environ
         )
@@ -51,7 +53,7 @@ def transformers_serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
             yield f"http://127.0.0.1:{port}", str(model)
         finally:
             server.terminate()
-            server.wait(10)
+            server.wait(30)
 
 
 def _wait_healthy(url: str, server: subprocess.Popen[bytes], log: Path) -> None:

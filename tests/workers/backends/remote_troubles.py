@@ -177,9 +177,10 @@ class RemoteTroubles:
     ) -> None:
         """A limit of time around the reader ends the wait, and the server is told by the end of the connection."""
         peer.troubles.is_silent = True
+        reading = asyncio.ensure_future(read(asking.generate(_REQUEST)))
+        await peer.until(lambda its: its.under_way == 1)
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.2):
-                await read(asking.generate(_REQUEST))
+            await asyncio.wait_for(reading, 0.1)
         await peer.until(lambda its: its.under_way == 0)
 
     @pytest.mark.parametrize("how", ["reader", "runner"])
@@ -189,7 +190,7 @@ class RemoteTroubles:
         answering = asking.generate(_REQUEST)
         for _ in range(3):
             await anext(answering)
-        assert peer.under_way == 1
+        await peer.until(lambda its: its.under_way == 1)
         await (answering.aclose() if how == "reader" else asking.close())
         await peer.until(lambda its: its.under_way == 0)
         with contextlib.suppress(XprimError):

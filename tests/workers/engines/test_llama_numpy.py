@@ -15,6 +15,9 @@ from xprim_nb.workers.engines.llama_numpy import NumpyLlama, create
 
 from .llamas import BASE, LORAS, answer, installed, load, make_model, their_model
 
+# Torch computes the reference, and the threads of both wait for each other: among others these take ten times as long.
+pytestmark = pytest.mark.timeout(180)
+
 _PROMPT = "def open(path: str) -> "
 _LONG = (_PROMPT * 20)[:300]
 
@@ -40,8 +43,6 @@ def _change(folder: Path, file: str, **values: Any) -> Path:
 # --- answers ----------------------------------------------------------------------------------------
 
 
-# torch computes the reference, and the machine may be busy with other things.
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("prompt", [_PROMPT, "x", _LONG, "Elizabeth was 😀"])
 def test_the_greedy_answer_is_that_of_transformers(engine: NumpyLlama, prompt: str) -> None:
     """Prompt and answer, text and number of tokens, are what `generate` of transformers makes."""

@@ -79,10 +79,14 @@ class Echo:
             yield "."
 
     def do_deaf(self, argument: str, _: Callable[[], bool]) -> Iterator[str]:
-        """Do nothing, and hear nothing, for so many seconds, once a second step has been counted."""
+        """Do nothing, and hear nothing, for `seconds N` or until `file PATH` is there, once a second step was counted."""
+        how, until = argument.split(" ")
         yield "deaf"
         self.steps += 1
-        time.sleep(float(argument))
+        if how == "seconds":
+            time.sleep(float(until))
+        while how == "file" and not os.path.exists(until):  # noqa: PTH110  # as light as a worker's engine can be
+            time.sleep(0.01)
 
     def do_still(self, argument: str, _: Callable[[], bool]) -> Iterator[str]:
         """Do nothing for so many seconds, and say nothing before."""
@@ -121,14 +125,13 @@ class Echo:
             yield "m"
 
     def do_feed(self, argument: str, cancelled: Callable[[], bool]) -> Iterator[str]:
-        """Let a child process take so many megabytes."""
-        code = f"b = bytearray({argument} << 20); b[::4096] = b'x' * len(b[::4096]); print(1, flush=True); input()"
-        yield "fed"
-        with subprocess.Popen(
-            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        ) as child:
-            assert child.stdout is not None
-            child.stdout.readline()
+        """Say the pid of a child process, and let that take so many megabytes."""
+        code = f"input(); b = bytearray({argument} << 20); b[::4096] = b'x' * len(b[::4096]); input()"
+        with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as child:
+            yield str(child.pid)
+            assert child.stdin is not None
+            child.stdin.write(b"\n")
+            child.stdin.flush()
             time.sleep(30)
 
     def do_nurse(self, argument: str, _: Callable[[], bool]) -> Iterator[str]:
