@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 from xprim_nb.testing.gates import Hold
 
@@ -16,6 +18,7 @@ def _state(panel: Panel) -> str:
     return str(rows[0]["state"]) if rows else ""
 
 
+@pytest.mark.alone
 def test_words_act_at_once_while_the_kernel_idles(kernel: Kernel, gate: Hold) -> None:
     """Pause, Resume and Cancel do what they say within a second; cancelling leaves nothing on the disk."""
     panel = kernel.panel(kernel.run(f"h = %xprim pull {_REF}"))
@@ -34,6 +37,7 @@ def test_words_act_at_once_while_the_kernel_idles(kernel: Kernel, gate: Hold) ->
     assert panel.state["error"] == {}
 
 
+@pytest.mark.alone
 def test_words_act_at_once_while_a_cell_awaits(kernel: Kernel, gate: Hold) -> None:
     """Pause in the middle of `await handle` ends the pull, and the cell with it, within a second."""
     panel = kernel.panel(kernel.run(f"h = %xprim pull {_REF}"))
@@ -44,6 +48,7 @@ def test_words_act_at_once_while_a_cell_awaits(kernel: Kernel, gate: Hold) -> No
     assert kernel.finish(cell).reply["status"] in ("error", "aborted")
 
 
+@pytest.mark.alone
 def test_words_act_at_the_latest_when_a_blocking_cell_ends(kernel: Kernel, gate: Hold) -> None:
     """A cell that blocks the kernel delays a word, and does not lose it."""
     panel = kernel.panel(kernel.run(f"h = %xprim pull {_REF}"))
