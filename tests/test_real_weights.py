@@ -22,6 +22,8 @@ from xprim_nb import Config, Manager
 from xprim_nb.registry.publisher import publish
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 
+pytestmark = pytest.mark.timeout(120)
+
 REF = "sentence/all-minilm v1"
 # 91 MB in 23 or so chunks: enough to be killed in the middle of.
 CHUNK_BYTES = 4 << 20
@@ -67,7 +69,6 @@ def _sums(folder: Path) -> dict[str, str]:
     return found
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.skipif(
     os.name == "nt" or shutil.which("sha256sum") is None, reason="kills with SIGKILL, checks with sha256sum"
 )

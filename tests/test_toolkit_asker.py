@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from xprim_nb import Config, connect
 from xprim_nb.config.capabilities import AICapabilities
 from xprim_nb.toolkit.asker import asker
@@ -47,6 +49,7 @@ def test_a_cell_is_named_by_its_number() -> None:
     assert ran.stdout.split("\n")[0] == "In [2]"
 
 
+@pytest.mark.timeout(90)  # a worker starts in half a second; on a loaded machine in many
 def test_a_model_knows_which_line_loaded_it(tmp_path: Path) -> None:
     """`ps` and the timeline say it; whoever gives a note of their own is taken at their word."""
     settings = AICapabilities(ledger_dir=tmp_path / "ledger")

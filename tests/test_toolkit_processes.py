@@ -17,6 +17,8 @@ from xprim_nb.testing.faults import Stall
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 from xprim_nb.testing.registries import make_registry, random_bytes
 
+pytestmark = pytest.mark.timeout(90)  # an interpreter starts in a second; on a loaded machine in many
+
 _ROOT = Path(__file__).resolve().parents[1]
 _REF = "group/model v1"
 _CHUNK_BYTES = 50_000
@@ -110,7 +112,7 @@ def test_an_interrupted_pull_keeps_what_it_has(server: FaultyRegistry, tmp_path:
     """Ctrl-C on a hanging pull ends it at once; the next one fetches only what was missing."""
     server.inject(Stall(5_000), on="chunk", skip=2)
     with script(_INTERRUPTED, server, tmp_path) as process:
-        server.wait_for(3, "chunk")
+        server.wait_for(3, "chunk", timeout_s=20)
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
@@ -129,7 +131,7 @@ def test_a_script_that_ends_does_not_wait_for_a_silent_server(server: FaultyRegi
     """A process whose pull hangs ends when its script does, long before the server counts as stalled."""
     server.inject(Stall(5_000), on="chunk", times=None)
     with script(_LEFT, server, tmp_path) as process:
-        server.wait_for(1, "chunk")
+        server.wait_for(1, "chunk", timeout_s=20)
         began = time.monotonic()
         out, err = process.communicate("go on\n", timeout=25)
         assert time.monotonic() - began < 10

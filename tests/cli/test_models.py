@@ -23,6 +23,8 @@ from .conftest import DEADLINE_S, ROOT, Runner
 
 # What a `--help` may cost, process and all; the rest of a command is paid by those who run it.
 _HELP_BUDGET_S = 0.25
+# For tests that start several interpreters: each takes a second, and on a loaded machine many.
+_several = pytest.mark.timeout(120)
 
 _TYPER_TOOL = """
 import typer
@@ -85,6 +87,7 @@ def mytool(
     return mytool
 
 
+@_several
 def test_commands_work_in_another_tool(
     mytool: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
@@ -100,6 +103,7 @@ def test_commands_work_in_another_tool(
     ]
 
 
+@_several
 def test_failures_are_ours_in_another_tool(mytool: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     """Exit codes, sentences and documents are the same under any parent, and hints name the parent's command."""
     missing = mytool("models", "path", "llama/7b", "latest")

@@ -76,7 +76,7 @@ async def test_a_killed_repair_is_gone_on_with(room: Room, server: FaultyRegistr
     hold.release()
     assert not (room.dir(REF) / "w.bin").exists()
     done = server.count("chunk")
-    assert done >= 15
+    assert done >= 13  # four are fetched at a time: three before it may not have been asked for yet
     server.forget_requests()
     async with room.manager() as manager:
         assert (await manager.repair(REF)).success
