@@ -71,7 +71,7 @@ class Panel:
 
     Attributes:
         state: Its traits now.
-        updates: When a change of them came (`time.monotonic`).
+        updates: When the kernel sent a change of them, in seconds.
         lines: "state: line" of each row of a pull panel, each one that was shown, in order.
         closed: Its comm is.
     """
@@ -244,7 +244,7 @@ class Kernel:
                 content["comm_id"] in self.panels and content["data"].get("method") == "update"
             ):
                 panel = self.panels[content["comm_id"]]
-                panel.updates.append(time.monotonic())
+                panel.updates.append(message["header"]["date"].timestamp())
                 panel.take(content["data"]["state"])
             case "comm_close" if content["comm_id"] in self.panels:
                 self.panels[content["comm_id"]].closed = True
