@@ -5,8 +5,10 @@ Each answer ends at a full stop: one that is cut at its limit is never kept.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from xprim_nb import Config, Toolkit, connect
 from xprim_nb.config.capabilities import AICapabilities
 from xprim_nb.errors import ConfigError, NotCachedError
 from xprim_nb.prompts.asked import Asked
+from xprim_nb.scheduling.values import Reply
 
 pytestmark = pytest.mark.timeout(90)  # a worker starts in half a second; on a loaded machine in many
 
@@ -111,12 +114,25 @@ def test_each_mode_does_as_it_says(kit: Toolkit) -> None:
     assert _served(kit) == before + 3
 
 
-def test_fifty_who_ask_the_same_are_one_generation(kit: Toolkit) -> None:
+def test_fifty_who_ask_the_same_are_one_generation(kit: Toolkit, monkeypatch: pytest.MonkeyPatch) -> None:
     """Equal requests in flight are one: one is generated, the others have joined it, and all hear the same."""
     _ask(kit, "Wake up.")
     before = _served(kit)
-    handles = [kit.prompts.ask(_TURN, **_ASKED) for _ in range(50)]
-    answers = [handle.result(60) for handle in handles]
+    heard, all_there = [threading.Event() for _ in range(50)], threading.Event()
+    generate = kit.engine.generate  # type: ignore[union-attr]  # it has answered
+
+    async def held(*model: str, **options: Any) -> Reply:
+        reply = await generate(*model, **options)
+        assert await asyncio.to_thread(all_there.wait, 60)
+        return reply
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kit.engine, "generate", held)
+        handles = [kit.prompts.ask(_TURN, stream=lambda _, told=told: told.set(), **_ASKED) for told in heard]
+        for told in heard:  # whoever joins is told at once what was said before
+            assert told.wait(60)
+        all_there.set()
+        answers = [handle.result(60) for handle in handles]
     assert _served(kit) == before + 1
     assert sorted(each.source for each in answers) == ["generated", *["joined"] * 49]
     assert len({each.answer.text for each in answers}) == 1
