@@ -22,7 +22,7 @@ from xprim_nb import Config, Manager
 from xprim_nb.registry.publisher import publish
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 REF = "sentence/all-minilm v1"
 # 91 MB in 23 or so chunks: enough to be killed in the middle of.

@@ -115,7 +115,7 @@ def test_an_interrupted_pull_keeps_what_it_has(server: FaultyRegistry, tmp_path:
         server.wait_for(3, "chunk", timeout_s=20)
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
         assert time.monotonic() - began < 10
     assert (out.strip(), err, process.returncode) == ("interrupted True []", "", 0)
     server.wait_for(3, "chunk", done=True)
@@ -133,7 +133,7 @@ def test_a_script_that_ends_does_not_wait_for_a_silent_server(server: FaultyRegi
     with script(_LEFT, server, tmp_path) as process:
         server.wait_for(1, "chunk", timeout_s=20)
         began = time.monotonic()
-        out, err = process.communicate("go on\n", timeout=25)
+        out, err = process.communicate("go on\n", timeout=60)
         assert time.monotonic() - began < 10
     assert (out, err, process.returncode) == ("", "", 0)
 
@@ -142,14 +142,14 @@ def test_a_script_that_ends_does_not_wait_for_a_silent_server(server: FaultyRegi
 def test_a_forked_child_begins_anew(server: FaultyRegistry, tmp_path: Path) -> None:
     """A toolkit made before a fork works in the child and in the parent."""
     with script(_FORKED, server, tmp_path) as process:
-        out, err = process.communicate(timeout=25)
+        out, err = process.communicate(timeout=60)
     assert (out.strip(), err, process.returncode) == ("already_installed", "", 0)
 
 
 def test_a_toolkit_outlives_its_loop(server: FaultyRegistry, tmp_path: Path) -> None:
     """When the loop was stopped, the next verb opens the toolkit again on the new one."""
     with script(_RESTARTED, server, tmp_path) as process:
-        out, err = process.communicate(timeout=25)
+        out, err = process.communicate(timeout=60)
     assert (out.strip(), err, process.returncode) == ("installed", "", 0)
 
 
@@ -191,7 +191,7 @@ def test_nested_loops_are_allowed_on_request_only() -> None:
         cwd=_ROOT,
         capture_output=True,
         text=True,
-        timeout=25,
+        timeout=60,
         check=False,
     )
     before, after = done.stdout.splitlines()
@@ -202,6 +202,6 @@ def test_nested_loops_are_allowed_on_request_only() -> None:
 def test_a_loop_that_cannot_be_nested_is_refused() -> None:
     """On a uvloop the request is a ConfigError, and nothing was patched."""
     done = subprocess.run(
-        [sys.executable, "-c", _UVLOOP], cwd=_ROOT, capture_output=True, text=True, timeout=25, check=False
+        [sys.executable, "-c", _UVLOOP], cwd=_ROOT, capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.stdout.strip(), done.stderr) == ("ConfigError False", "")
