@@ -9,7 +9,7 @@ import asyncio
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -128,14 +128,18 @@ def test_fifty_who_ask_the_same_are_one_generation(kit: Toolkit, monkeypatch: py
 
     with monkeypatch.context() as patch:
         patch.setattr(kit.engine, "generate", held)
-        handles = [kit.prompts.ask(_TURN, stream=lambda _, told=told: told.set(), **_ASKED) for told in heard]
-        for told in heard:  # whoever joins is told at once what was said before
-            assert told.wait(60)
+        handles = [kit.prompts.ask(_TURN, stream=_setting(each), **_ASKED) for each in heard]
+        for each in heard:  # whoever joins is told at once what was said before
+            assert each.wait(60)
         all_there.set()
         answers = [handle.result(60) for handle in handles]
     assert _served(kit) == before + 1
-    assert sorted(each.source for each in answers) == ["generated", *["joined"] * 49]
-    assert len({each.answer.text for each in answers}) == 1
+    assert sorted(answer.source for answer in answers) == ["generated", *["joined"] * 49]
+    assert len({answer.answer.text for answer in answers}) == 1
+
+
+def _setting(event: threading.Event) -> Callable[[str], None]:
+    return lambda _: event.set()
 
 
 def test_samples_are_kept_by_their_index(kit: Toolkit) -> None:
