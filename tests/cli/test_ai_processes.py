@@ -89,6 +89,7 @@ def test_on_a_terminal(home: dict[str, str]) -> None:
     with Terminal(
         "ai", "run", _MODEL, "Once", "--max-tokens", "5", env=env, module="xprim_nb.cli.main"
     ) as terminal:
+        terminal.deadline_s = 60.0
         assert terminal.end() == 0
     assert re.search(r"(Looking for the model|Installing|Waiting).*━", terminal.shown)
     lines = terminal.shown.rpartition("\x1b[2K")[2].split("\r\n")

@@ -47,7 +47,7 @@ _CHUNK_BYTES = 100_000
 _DATA = random_bytes(7, 2 * _CHUNK_BYTES + 50)  # as in conftest.py
 _FIRST = _DATA[:_CHUNK_BYTES]
 # Long enough for a loaded machine; only a failing test waits for it.
-_TIMEOUT_S = 5.0
+_TIMEOUT_S = 20.0
 # Shared: loading the trusted certificates takes longer than a test.
 _NO_TLS = ssl.create_default_context()
 
