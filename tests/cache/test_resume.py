@@ -22,6 +22,7 @@ _CHUNKS = 24
 
 
 @pytest.mark.chaos
+@pytest.mark.timeout(120)  # two interpreters are started
 @pytest.mark.parametrize(("concurrency", "killed_at"), [(1, 1), (1, 13), (4, 9), (8, 20)])
 def test_killed_in_the_middle_only_what_was_in_flight_is_fetched_again(
     room: Room, server: FaultyRegistry, concurrency: int, killed_at: int
@@ -38,7 +39,7 @@ def test_killed_in_the_middle_only_what_was_in_flight_is_fetched_again(
 
     gate = server.hold(late, after_bytes=CHUNK // 2)
     with Worker(room, "pull", _REF, concurrency=concurrency) as worker:
-        gate.wait_reached(min(concurrency, _CHUNKS - killed_at + 1))
+        gate.wait_reached(min(concurrency, _CHUNKS - killed_at + 1), timeout_s=60)
         worker.kill()
     asked = server.count("chunk")
     server.heal()
