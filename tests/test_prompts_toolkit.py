@@ -21,7 +21,7 @@ from xprim_nb.errors import ConfigError, NotCachedError
 from xprim_nb.prompts.asked import Asked
 from xprim_nb.scheduling.values import Reply
 
-pytestmark = pytest.mark.timeout(90)  # a worker starts in half a second; on a loaded machine in many
+pytestmark = pytest.mark.timeout(300)  # a worker starts in half a second; on a loaded machine in many
 
 _MODEL = "demo/tiny-llama v2"
 _KEY = f"numpy:{_MODEL}"

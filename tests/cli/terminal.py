@@ -22,7 +22,7 @@ class Terminal:
     """
 
     # What a test waits for comes in milliseconds; a loaded machine may take longer.
-    deadline_s = 20.0
+    deadline_s = 60.0
 
     def __init__(
         self,

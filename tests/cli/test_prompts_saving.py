@@ -45,6 +45,7 @@ def test_a_state_is_kept_branched_and_restored(
         assert not path.is_file() or secret.encode() not in path.read_bytes(), path
 
 
+@pytest.mark.timeout(120)  # what is written and given back are megabytes
 def test_a_checkpoint_is_deleted_and_its_room_given_back(
     run: Runner, told: Callable[..., dict[str, Any]]
 ) -> None:
