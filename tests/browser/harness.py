@@ -7,8 +7,10 @@ system's Chromium. A `Notebook` is the document opened in it: run it, read its o
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import secrets
 import signal
 import socket
@@ -36,6 +38,8 @@ _SERVER_DEADLINE_S = 60
 _OPEN_DEADLINE_MS = 60_000
 _START_DEADLINE_MS = 5_000
 _STOP_DEADLINE_S = 10
+# Below those of every system's own choice.
+_PORTS = range(20_000, 32_000)
 
 _CHROMIUM_ARGS = (
     "--no-sandbox",  # CI containers run as root
@@ -117,11 +121,16 @@ class Lab:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback port that nobody listens on.
+
+    The server takes it seconds later: it is none of those that a system gives to whoever asks for any, as the kernels and
+    servers of other tests do meanwhile.
+    """
+    for port in random.sample(_PORTS, 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise LabError("a hundred ports were taken")
 
 
 def _environment(home: Path, token: str) -> dict[str, str]:
