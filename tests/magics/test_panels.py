@@ -65,7 +65,7 @@ def test_unknown_words_change_nothing(kernel: Kernel, gate: Hold) -> None:
     kernel.send(panel, "explode", ref=_REF)
     kernel.send(panel, "pause", ref=["../.."])
     kernel.until(lambda: bool(panel.state["error"]))
-    assert _state(panel) == "running"
+    kernel.until(lambda: _state(panel) == "running")  # an error is shown at once, a row five times a second
     kernel.send(panel, "dismiss")
     kernel.until(lambda: not panel.state["error"])
     gate.release()
@@ -78,11 +78,14 @@ def test_pulls_opens_the_panel_of_every_pull(kernel: Kernel, gate: Hold) -> None
     outcome = kernel.run("%xprim pulls")
     panel = kernel.panel(outcome)
     assert [row["ref"] for row in panel.state["rows"]] == [_REF]
+    gate.wait_reached()
+    kernel.until(lambda: "4/10 chunks" in panel.state["rows"][0]["line"])  # from here on it stands still
     assert outcome.of("execute_result") == []
     assert kernel.run("print(type(_).__name__)").text() == "PullPanel\n"
     quiet = kernel.run("v = %xprim pulls")
     assert quiet.of("display_data") == []
-    assert kernel.panel(kernel.run("v")).state["rows"] == panel.state["rows"]
+    again = kernel.panel(kernel.run("v"))
+    assert [(row["ref"], row["state"]) for row in again.state["rows"]] == [(_REF, "running")]
     gate.release()
     kernel.run("h.result(20)\nother = %xprim pull other/base v1 --wait")
     kernel.until(lambda: [row["state"] for row in panel.state["rows"]] == ["done", "done"])

@@ -86,7 +86,8 @@ def test_cancel_leaves_nothing_behind(
 ) -> None:
     """What was fetched is thrown away, and only then."""
     partials = tmp_path / "models/cache/partial"
-    with server.hold("chunk", after_bytes=CHUNK // 2):  # however slow we are, it does not end meanwhile
+    # However slow we are, it does not end meanwhile.
+    with server.hold(on=lambda request: request.kind == "chunk" and server.count("chunk") > 4):
         kit.pull(REF)
         until(lambda: panel.rows and panel.rows[0]["percent"] > 0)
         say(panel, op="pause", ref=REF)
