@@ -65,6 +65,7 @@ async def test_each_card_names_the_licence_of_each_text(demo: Config) -> None:
             assert front_matter.count("license:") >= 2
 
 
+@pytest.mark.timeout(300)  # to load the library takes seconds, and on a loaded machine many
 @pytest.mark.parametrize("version", ["v1", "v2"])
 async def test_transformers_continues_a_text(demo: Config, version: str) -> None:
     """The model loads where everybody loads models, and knows that Python functions have bodies."""

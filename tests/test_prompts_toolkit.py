@@ -5,12 +5,11 @@ Each answer ends at a full stop: one that is cut at its limit is never kept.
 
 from __future__ import annotations
 
+import asyncio
 import os
-import signal
 import stat
-import time
-from collections.abc import Iterator
-from functools import partial
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,9 @@ from xprim_nb import Config, Toolkit, connect
 from xprim_nb.config.capabilities import AICapabilities
 from xprim_nb.errors import ConfigError, NotCachedError
 from xprim_nb.prompts.asked import Asked
+from xprim_nb.scheduling.values import Reply
 
-pytestmark = pytest.mark.timeout(90)  # a worker starts in half a second; on a loaded machine in many
+pytestmark = pytest.mark.timeout(300)  # a worker starts in half a second; on a loaded machine in many
 
 _MODEL = "demo/tiny-llama v2"
 _KEY = f"numpy:{_MODEL}"
@@ -114,30 +114,32 @@ def test_each_mode_does_as_it_says(kit: Toolkit) -> None:
     assert _served(kit) == before + 3
 
 
-@pytest.mark.skipif(os.name == "nt", reason="no SIGSTOP there")
-def test_fifty_who_ask_the_same_are_one_generation(kit: Toolkit) -> None:
+def test_fifty_who_ask_the_same_are_one_generation(kit: Toolkit, monkeypatch: pytest.MonkeyPatch) -> None:
     """Equal requests in flight are one: one is generated, the others have joined it, and all hear the same."""
     _ask(kit, "Wake up.")
     before = _served(kit)
-    worker = next(each.worker_pid for each in kit.ai.ps().result() if each.key == _KEY and each.is_mine)
-    assert worker is not None
-    heard: list[int] = []
+    heard, all_there = [threading.Event() for _ in range(50)], threading.Event()
+    generate = kit.engine.generate  # type: ignore[union-attr]  # it has answered
 
-    def hears(number: int, _: str) -> None:
-        if not heard:
-            os.kill(worker, signal.SIGSTOP)  # in mid-answer, until all have asked
-        heard.append(number)
+    async def held(*model: str, **options: Any) -> Reply:
+        reply = await generate(*model, **options)
+        assert await asyncio.to_thread(all_there.wait, 60)
+        return reply
 
-    handles = [kit.prompts.ask(_TURN, stream=partial(hears, number), **_ASKED) for number in range(50)]
-    try:
-        while len(set(heard)) < 50:
-            time.sleep(0.01)
-    finally:
-        os.kill(worker, signal.SIGCONT)
-    answers = [handle.result(60) for handle in handles]
+    with monkeypatch.context() as patch:
+        patch.setattr(kit.engine, "generate", held)
+        handles = [kit.prompts.ask(_TURN, stream=_setting(each), **_ASKED) for each in heard]
+        for each in heard:  # whoever joins is told at once what was said before
+            assert each.wait(60)
+        all_there.set()
+        answers = [handle.result(60) for handle in handles]
     assert _served(kit) == before + 1
-    assert sorted(each.source for each in answers) == ["generated", *["joined"] * 49]
-    assert len({each.answer.text for each in answers}) == 1
+    assert sorted(answer.source for answer in answers) == ["generated", *["joined"] * 49]
+    assert len({answer.answer.text for answer in answers}) == 1
+
+
+def _setting(event: threading.Event) -> Callable[[str], None]:
+    return lambda _: event.set()
 
 
 def test_samples_are_kept_by_their_index(kit: Toolkit) -> None:

@@ -9,13 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from xprim_nb import Config, connect
 from xprim_nb.config.capabilities import AICapabilities
 from xprim_nb.toolkit.asker import asker
-
-pytestmark = pytest.mark.timeout(120)  # a worker starts in half a second; on a loaded machine in many
 
 _CELLS = """
 from IPython.core.interactiveshell import InteractiveShell

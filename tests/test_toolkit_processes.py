@@ -17,8 +17,6 @@ from xprim_nb.testing.faults import Stall
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 from xprim_nb.testing.registries import make_registry, random_bytes
 
-pytestmark = pytest.mark.timeout(120)  # a process starts in half a second; on a loaded machine in many
-
 _ROOT = Path(__file__).resolve().parents[1]
 _STARTED_S = 60.0
 _REF = "group/model v1"
@@ -129,7 +127,7 @@ def test_an_interrupted_pull_keeps_what_it_has(server: FaultyRegistry, tmp_path:
         assert process.stdout.readline() == "waiting\n"
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
         assert time.monotonic() - began < 10
     assert (out.strip(), err, process.returncode) == ("interrupted True []", "", 0)
     server.wait_for(3, "chunk", done=True)
@@ -147,7 +145,7 @@ def test_a_script_that_ends_does_not_wait_for_a_silent_server(server: FaultyRegi
     with script(_LEFT, server, tmp_path) as process:
         server.wait_for(1, "chunk", timeout_s=_STARTED_S)
         began = time.monotonic()
-        out, err = process.communicate("go on\n", timeout=25)
+        out, err = process.communicate("go on\n", timeout=60)
         assert time.monotonic() - began < 10
     assert (out, err, process.returncode) == ("", "", 0)
 

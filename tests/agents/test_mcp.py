@@ -20,8 +20,6 @@ from xprim_nb.agents.mcp import make_server
 
 from ..cache.rooms import Room
 
-pytestmark = pytest.mark.timeout(120)  # interpreters that start on a loaded machine
-
 _ROOT = Path(__file__).resolve().parents[2]
 # Refuses every socket but those that asyncio is made of, before anything of ours is imported.
 _BLOCKED = """

@@ -7,8 +7,10 @@ system's Chromium. A `Notebook` is the document opened in it: run it, read its o
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import secrets
 import signal
 import socket
@@ -36,6 +38,8 @@ _SERVER_DEADLINE_S = 60
 _OPEN_DEADLINE_MS = 60_000
 _START_DEADLINE_MS = 5_000
 _STOP_DEADLINE_S = 10
+# Below those of every system's own choice.
+_PORTS = range(20_000, 32_000)
 
 _CHROMIUM_ARGS = (
     "--no-sandbox",  # CI containers run as root
@@ -73,6 +77,7 @@ _CODE_CELLS = """const panel = window.jupyterapp.shell.currentWidget;
   const cells = panel.content.widgets.filter(isCode);
   const outputs = c => c.model.outputs.toJSON();
   const failed = c => outputs(c).some(o => o.output_type === 'error');"""
+_EXECUTE = "command => { window.jupyterapp.commands.execute(command); }"
 _CHANGE_THEME = "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})"
 _A_CELL_RUNS = f"() => {{ {_CODE_CELLS} return cells.some(c => c.model.executionState === 'running'); }}"
 _HAS_STARTED = f"""() => {{ {_CODE_CELLS}
@@ -116,11 +121,16 @@ class Lab:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback port that nobody listens on.
+
+    The server takes it seconds later: it is none of those that a system gives to whoever asks for any, as the kernels and
+    servers of other tests do meanwhile.
+    """
+    for port in random.sample(_PORTS, 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise LabError("a hundred ports were taken")
 
 
 def _environment(home: Path, token: str) -> dict[str, str]:
@@ -242,17 +252,28 @@ class Notebook:
 
     def start_all(self) -> None:
         """Run every cell; return when the first has begun."""
+        self._start("notebook:run-all-cells")
+
+    def start_first(self) -> None:
+        """Run the first cell, and return when it has begun; `start_next` runs the one after it."""
+        self._start("notebook:run-cell-and-select-next")
+
+    def start_next(self) -> None:
+        """Run the cell after the one that was started last; do not wait."""
+        self.page.evaluate(_EXECUTE, "notebook:run-cell-and-select-next")
+
+    def _start(self, command: str) -> None:
         from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
         # The command's promise ends with the last cell, so nobody awaits it; on a loaded machine one in some
-        # dozens of starts was lost, hence the second try.
-        for last_try in (False, True):
-            self.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
+        # dozens of starts was lost, hence the second try. A start that is not lost shows at once.
+        for deadline_ms in (_START_DEADLINE_MS, _OPEN_DEADLINE_MS):
+            self.page.evaluate(_EXECUTE, command)
             try:
-                self.page.wait_for_function(_HAS_STARTED, timeout=_START_DEADLINE_MS)
+                self.page.wait_for_function(_HAS_STARTED, timeout=deadline_ms)
                 break
             except PlaywrightTimeout:
-                if last_try:
+                if deadline_ms == _OPEN_DEADLINE_MS:
                     raise
 
     def wait_ended(self, deadline_s: float = 120) -> None:
@@ -264,9 +285,13 @@ class Notebook:
         busy: bool = self.page.evaluate(_A_CELL_RUNS)
         return busy
 
+    def wait_busy(self) -> None:
+        """Return when a cell runs."""
+        self.page.wait_for_function(_A_CELL_RUNS, timeout=_OPEN_DEADLINE_MS)
+
     def interrupt(self) -> None:
         """Press the stop button."""
-        self.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:interrupt-kernel'); }")
+        self.page.evaluate(_EXECUTE, "notebook:interrupt-kernel")
 
     def reload(self) -> None:
         """Load the page anew, and return when its kernel is connected again."""

@@ -102,14 +102,10 @@ def _open(
     document.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(document, lab.root / name)
     notebook = Notebook.open(lab, page, name)
-    _run_next(page)
+    notebook.start_first()
     view = page.locator(_VIEW).first
     view.locator("tbody").first.wait_for()
     return notebook, view
-
-
-def _run_next(page: Page) -> None:
-    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-cell-and-select-next'); }")
 
 
 def _row(view: Locator, ref: str) -> Locator:
@@ -165,8 +161,8 @@ def test_filtering_works_while_the_kernel_is_busy(
     lab: Lab, page: Page, served: FaultyRegistry, tmp_path: Path
 ) -> None:
     """A cell that runs keeps nobody from searching, sorting, and opening the line that uses a model."""
-    _, view = _open(lab, page, served.url, tmp_path / "models", "import time; time.sleep(600)")
-    _run_next(page)
+    notebook, view = _open(lab, page, served.url, tmp_path / "models", "import time; time.sleep(600)")
+    notebook.start_next()
     page.locator(".jp-InputPrompt", has_text="[*]").wait_for()
     search = view.get_by_role("searchbox", name="Search models")
     search.fill("tiny v")
@@ -187,8 +183,8 @@ def test_what_is_ticked_reaches_the_kernel_and_outlives_a_reload(
 ) -> None:
     """`selection` says what is ticked; after a reload in the middle of a pull it is ticked still, and the pull goes on."""
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    with FaultyRegistry(made.root, bandwidth_bytes_s=120_000) as slow:
-        _, view = _open(lab, page, slow.url, tmp_path / "models", "print(browser.selection)")
+    with FaultyRegistry(made.root) as server, server.hold("chunk", after_bytes=50_000) as gate:
+        _, view = _open(lab, page, server.url, tmp_path / "models", "print(browser.selection)")
         view.get_by_role("checkbox", name="Select demo/tiny-llama v1").check()
         view.get_by_role("checkbox", name="Select other/base q4_k_m").check()
         _button(view, "Copy as %xprim pull").click()
@@ -204,6 +200,7 @@ def test_what_is_ticked_reaches_the_kernel_and_outlives_a_reload(
         page.reload()
         view = page.locator(_VIEW).first
         assert view.get_by_role("checkbox", name="Select demo/tiny-llama v1").is_checked()
+        gate.release()
         _button(view, "Use demo/tiny-llama v2").wait_for()
         assert view.locator(".xprim-chosen").inner_text().startswith("2 selected")
 

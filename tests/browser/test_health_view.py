@@ -161,7 +161,8 @@ def test_a_refresh_asks_in_place_by_keyboard_alone(
             opened.reads("All 3 models healthy.")
             opened.row("other/base latest").locator('.xprim-note[data-kind="done"]').wait_for()
             assert "other/base latest" in _focused(page)
-            assert opened.view.get_by_role("button", name="Roll back other/base latest").is_enabled()
+            # The row is read anew after the receipt has come.
+            opened.view.get_by_role("button", name="Roll back other/base latest", disabled=False).wait_for()
             box = opened.view.bounding_box()
             assert box is not None
             assert box["width"] <= 420

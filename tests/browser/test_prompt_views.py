@@ -45,7 +45,7 @@ days = tuple(
 """
 _CELLS = (_SETUP, "found", "BranchTree(tuple(nodes), 'review')", "TrendChart('Cost by day', days)")
 _NAMES = ("xprim-cache-bar", "xprim-branch-tree", "xprim-trend")
-_DRAWN = "image => image.complete && image.naturalWidth"
+_DRAWN = "async image => { await image.decode(); return image.naturalWidth; }"
 _COLOURS = """bar => [...bar.querySelectorAll('[title]')].map(
   block => [getComputedStyle(block).backgroundColor, block.getBoundingClientRect().width])"""
 
@@ -139,7 +139,7 @@ def test_all_survive_in_the_saved_notebook_trusted_or_not(lab: Lab, pages: Pages
         assert page.evaluate(trusted) is False
         assert page.locator(_BAR).evaluate(_COLOURS) == colours
         assert "differs from byte" in page.locator(_BAR).inner_text()
-        assert page.locator(f"{_TREE} summary").count() > 0
+        page.locator(f"{_TREE} summary").first.wait_for()  # cells are drawn one after the other
         assert "tip of what if" in page.locator(_TREE).inner_text()
         assert page.locator(f"{_TREND} img").evaluate(_DRAWN) == 640
         assert "$29.00" in page.locator(_TREND).inner_text()

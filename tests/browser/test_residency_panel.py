@@ -183,7 +183,7 @@ def test_busy_models_say_why_not_and_the_queue_who_waits(
 
         opened.start(
             "import time\n"
-            "answers = [ask(ONE, max_tokens=900) for _ in range(3)]; other = ask(TWO, max_tokens=4)\n"
+            "answers = [ask(ONE, max_tokens=900) for _ in range(8)]; other = ask(TWO, max_tokens=4)\n"
             "while not Path(root / 'go').exists(): time.sleep(0.05)\n"
             "for each in answers: each.cancel()"
         )

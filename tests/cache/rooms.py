@@ -191,7 +191,7 @@ class Worker:
 
     def finish(self) -> list[dict[str, Any]]:
         """All it still prints, after it has ended well."""
-        out, err = self.process.communicate(timeout=25)
+        out, err = self.process.communicate(timeout=90)
         assert self.process.returncode == 0, err
         return [json.loads(line) for line in out.splitlines()]
 

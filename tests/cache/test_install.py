@@ -43,6 +43,7 @@ _SCENARIOS = [
 
 
 @pytest.mark.chaos
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("scenario", "exchange"), _SCENARIOS)
 def test_killed_before_any_change_the_next_one_makes_it_good(
     tmp_path: Path, scenario: str, exchange: str

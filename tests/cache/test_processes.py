@@ -18,6 +18,7 @@ from xprim_nb.testing.faulty_registry import FaultyRegistry
 
 from .rooms import Room, Worker, blocks, require_sound
 
+# Up to six interpreters start at once, each in a second; on a loaded machine in many.
 _A, _B = "group/a v1", "group/b v1"
 # Eight chunks are in both, two in each alone.
 _FILES_A = {"w": blocks(*range(8), "a1", "a2"), "x": b"a"}
@@ -50,9 +51,9 @@ def test_two_processes_pull_one_model_and_one_fetches(room: Room, server: Faulty
     """Held at the server, the first fetches and the second waits; then it reports the model as installed."""
     room.publish({_A: _FILES_A})
     with server.hold("chunk") as gate, Worker(room, "pull", _A) as first:
-        gate.wait_reached(4)
+        gate.wait_reached(4, timeout_s=60)
         with Worker(room, "pull", _A) as second:
-            server.wait_for(2, "index", done=True)
+            server.wait_for(2, "index", done=True, timeout_s=60)
             gate.release()
             results = [worker.finish()[0]["status"] for worker in (first, second)]
     assert results == ["installed", "already_installed"]
@@ -215,12 +216,12 @@ async def test_nobody_waits_for_ever_for_a_process_that_was_stopped(
     room.publish({_A: _FILES_A, _B: _FILES_B})
     told: list[str] = []
     with server.hold("chunk", after_bytes=10) as gate, Worker(room, "pull", _A) as stopped:
-        await asyncio.to_thread(gate.wait_reached, 4)
+        await asyncio.to_thread(gate.wait_reached, 4, timeout_s=60)
         stopped.process.send_signal(signal.SIGSTOP)
         gate.release()
         async with room.manager() as manager:
             pulling = manager.pull(_B, progress=lambda progress: told.append(progress.waiting_for))
-            pulled = await asyncio.wait_for(pulling, 20)
+            pulled = await asyncio.wait_for(pulling, 60)
         stopped.process.send_signal(signal.SIGCONT)
         (first,) = await asyncio.to_thread(stopped.finish)
     assert (pulled.status, first["status"]) == ("installed", "installed")

@@ -38,7 +38,7 @@ def test_killed_in_the_middle_only_what_was_in_flight_is_fetched_again(
 
     gate = server.hold(late, after_bytes=CHUNK // 2)
     with Worker(room, "pull", _REF, concurrency=concurrency) as worker:
-        gate.wait_reached(min(concurrency, _CHUNKS - killed_at + 1))
+        gate.wait_reached(min(concurrency, _CHUNKS - killed_at + 1), timeout_s=60)
         worker.kill()
     asked = server.count("chunk")
     server.heal()

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -198,5 +199,6 @@ CacheMachine.TestCase.settings = settings(
 )
 
 
+@pytest.mark.timeout(300)
 class TestCache(CacheMachine.TestCase):  # type: ignore[valid-type,misc]  # made at run time by Hypothesis
     """Twenty-five runs of twenty steps, the same ones every time."""

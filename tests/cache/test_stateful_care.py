@@ -357,5 +357,6 @@ class TestLongCare(LongCareMachine.TestCase):  # type: ignore[valid-type,misc]  
     """The long form: two hundred and fifty runs of thirty steps."""
 
 
+@pytest.mark.timeout(300)
 class TestCare(CareMachine.TestCase):  # type: ignore[valid-type,misc]  # made at run time by Hypothesis
     """Fifteen runs of fifteen steps, the same ones every time."""

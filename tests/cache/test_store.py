@@ -281,7 +281,7 @@ def test_readers_never_see_half_a_file(layout: Layout) -> None:
     seen: list[int] = []
 
     def read() -> None:
-        while not done.is_set():
+        while not done.is_set() or not seen:
             seen.append(len(store.list()))
 
     reader = threading.Thread(target=read)

@@ -13,9 +13,6 @@ import time
 from collections.abc import Mapping
 from types import TracebackType
 
-# What a test waits for comes in milliseconds; a loaded machine may take longer.
-_DEADLINE_S = 20
-
 
 class Terminal:
     """`python -m <module>` with a pseudo-terminal as stdin, stdout and stderr. Ends with its `with` block.
@@ -23,6 +20,9 @@ class Terminal:
     Attributes:
         shown: Everything that was printed so far, escape sequences included.
     """
+
+    # What a test waits for comes in milliseconds; a loaded machine may take longer.
+    deadline_s = 60.0
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Terminal:
             TimeoutError: It does not in time.
             EOFError: The process ended before.
         """
-        deadline = time.monotonic() + _DEADLINE_S
+        deadline = time.monotonic() + self.deadline_s
         while not re.search(pattern, self.shown):
             self._read(deadline, pattern)
 
@@ -61,11 +61,11 @@ class Terminal:
 
     def end(self) -> int:
         """Read to the end and return the exit code."""
-        deadline = time.monotonic() + _DEADLINE_S
+        deadline = time.monotonic() + self.deadline_s
         with contextlib.suppress(EOFError):
             while True:
                 self._read(deadline, "the end")
-        return self.process.wait(_DEADLINE_S)
+        return self.process.wait(self.deadline_s)
 
     def __enter__(self) -> Terminal:
         return self

@@ -18,7 +18,7 @@ import pytest
 from .conftest import DEADLINE_S
 from .terminal import Terminal
 
-pytestmark = pytest.mark.timeout(90)  # a worker starts in half a second; on a loaded machine in many
+pytestmark = pytest.mark.timeout(300)  # a worker starts in half a second; on a loaded machine in many
 
 _MODEL = "demo/tiny-llama v2"
 _KEY = f"numpy:{_MODEL}"
@@ -53,7 +53,7 @@ def call(home: dict[str, str]) -> Call:
 
     def call(*args: str) -> subprocess.CompletedProcess[str]:
         with _start(*args, env=home) as process:
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=DEADLINE_S)
         return subprocess.CompletedProcess(args, process.returncode, out, err)
 
     return call
@@ -89,6 +89,7 @@ def test_on_a_terminal(home: dict[str, str]) -> None:
     with Terminal(
         "ai", "run", _MODEL, "Once", "--max-tokens", "5", env=env, module="xprim_nb.cli.main"
     ) as terminal:
+        terminal.deadline_s = DEADLINE_S
         assert terminal.end() == 0
     assert re.search(r"(Looking for the model|Installing|Waiting).*━", terminal.shown)
     lines = terminal.shown.rpartition("\x1b[2K")[2].split("\r\n")

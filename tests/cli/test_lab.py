@@ -155,7 +155,6 @@ def test_notebooks_are_found_beside_the_package(tmp_path: Path, monkeypatch: pyt
     assert lab.notebooks_folder() == package / "_notebooks"
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     "name",
     # `.ci/run` runs all of them so, with the wheel.

@@ -108,7 +108,7 @@ def test_interrupted_pull_resumes(
     """SIGINT without a terminal: 130, the same words, no escape; what it claims to keep is not fetched again."""
     command = [sys.executable, "-m", "xprim_nb.cli.models", "pull", _REF, "--concurrency", "1", *arguments]
     pulling = subprocess.Popen(command, env=there, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    gate.wait_reached(timeout_s=20)
+    gate.wait_reached(timeout_s=60)
     pulling.send_signal(signal.SIGINT)
     out, err = pulling.communicate(timeout=DEADLINE_S)
     assert pulling.returncode == 130
@@ -181,7 +181,7 @@ def test_a_repair_has_a_bar_too(server: FaultyRegistry, there: dict[str, str], d
         server.hold(on=lambda request: request.kind == "chunk") as gate,
         Terminal("cache", "repair", *_REF.split(), env=there, module="xprim_nb.cli.main") as terminal,
     ):
-        gate.wait_reached(timeout_s=20)
+        gate.wait_reached(timeout_s=60)
         terminal.read_until(r"Repairing: demo/big v1|Looking at the cache")
         gate.release()
         assert terminal.end() == 0

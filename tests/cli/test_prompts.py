@@ -15,7 +15,7 @@ from xprim_nb.cli.main import xprim
 
 from .conftest import Runner
 
-pytestmark = pytest.mark.timeout(120)  # a worker starts in half a second; on a loaded machine in many
+pytestmark = pytest.mark.timeout(300)  # a worker starts in half a second; on a loaded machine in many
 
 _MODEL = ("--model", "demo/tiny-llama@v2", "--stop", ".")
 _TURN = "Once upon a time"

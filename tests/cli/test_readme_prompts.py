@@ -11,7 +11,7 @@ from xprim_nb.cli.main import xprim
 
 from .conftest import Runner
 
-pytestmark = pytest.mark.timeout(90)  # a worker starts in half a second; on a loaded machine in many
+pytestmark = pytest.mark.timeout(300)  # a worker starts in half a second; on a loaded machine in many
 
 _README = Path(__file__).parents[2] / "README.md"
 _LINES = [

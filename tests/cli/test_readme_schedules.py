@@ -57,7 +57,7 @@ def environment(home: Path) -> Mapping[str, str]:
 
 
 def _run(command: list[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=25)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=100)
 
 
 def _runs(command: list[str], home: Path, environment: Mapping[str, str]) -> None:
@@ -89,7 +89,7 @@ def test_systemd(home: Path, environment: Mapping[str, str]) -> None:
     if shutil.which("systemd-analyze") is not None:
         running = {**environment, "XDG_RUNTIME_DIR": str(home)}
         command = ["systemd-analyze", "verify", "--user", str(service), str(timer)]
-        found = subprocess.run(command, env=running, capture_output=True, text=True, check=False, timeout=25)
+        found = subprocess.run(command, env=running, capture_output=True, text=True, check=False, timeout=100)
         assert "xprim" not in found.stderr
 
 

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.timeout(120)  # interpreters that start on a loaded machine
-
 _ROOT = Path(__file__).resolve().parents[2]
 
 _FORK = """

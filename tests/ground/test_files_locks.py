@@ -17,8 +17,6 @@ import pytest
 from xprim_nb._files import PathLock, locked
 from xprim_nb.errors import StorageError
 
-pytestmark = pytest.mark.timeout(120)  # interpreters that start on a loaded machine
-
 _HOLDER = """
 import sys
 from pathlib import Path

@@ -19,8 +19,6 @@ import pytest
 from xprim_nb._sqlite import Database
 from xprim_nb.errors import StorageError
 
-pytestmark = pytest.mark.timeout(120)  # interpreters that start on a loaded machine
-
 _FIRST = (
     "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT NOT NULL); CREATE INDEX item_name ON item (name)"
 )

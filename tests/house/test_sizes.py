@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.timeout(120)  # every file is parsed: seconds, of which a loaded machine makes many
-
 _MODULE_WALL, _FUNCTION_WALL, _CLASS_WALL, _ESM_WALL = 400, 60, 250, 250
 _WAIVER = re.compile(r"# house: \S+")
 _FOLDERS = ("xprim_nb", "widgets", "tests")

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.timeout(120)  # packing takes seconds, and a loaded machine takes many
-
 # The demo models make up nearly all of it; 12 MB of registry is what spec 1 allows.
 _WHEEL_WALL_BYTES = 16 * 10**6
 

@@ -96,21 +96,57 @@ def value_of(result: ExecutionResult) -> Any:
     return result.result
 
 
+class Kernels:
+    """One kernel for all tests that need one: starting it takes longer than they do. It is lent, and ends with the block."""
+
+    def __init__(self) -> None:
+        self._here: Kernel | None = None
+        self._lent: Kernel | None = None
+
+    def lend(self) -> Kernel:
+        """The kernel; a fresh one where the last was not given back."""
+        self._end(self._lent)
+        self._lent = self._here or Kernel({**os.environ, "PYTHONPATH": str(ROOT)})
+        self._here = None
+        return self._lent
+
+    def give_back(self) -> None:
+        """The next test may have it."""
+        self._here, self._lent = self._lent, None
+
+    def _end(self, kernel: Kernel | None) -> None:
+        if kernel is not None:
+            kernel.__exit__(None, None, None)
+
+    def __enter__(self) -> Kernels:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end(self._here)
+        self._end(self._lent)
+
+
 @pytest.fixture(scope="session")
-def any_kernel() -> Iterator[Kernel]:
-    """A kernel for all tests that need one: starting it takes longer than they do."""
-    with Kernel({**os.environ, "PYTHONPATH": str(ROOT)}) as running:
-        yield running
+def kernels() -> Iterator[Kernels]:
+    """What lends the kernel."""
+    with Kernels() as lender:
+        yield lender
 
 
 @pytest.fixture
-def kernel(any_kernel: Kernel, registry: MadeRegistry, data_dir: Path) -> Iterator[Kernel]:
-    """The kernel with the extension loaded, and with the registry and the home of this test."""
+def kernel(kernels: Kernels, registry: MadeRegistry, data_dir: Path) -> Iterator[Kernel]:
+    """The kernel with the extension loaded, and with the registry and the home of this test.
+
+    One that a failed test has left in a cell, or with the extension, is of no use to the next.
+    """
+    lent = kernels.lend()
     here = {"XPRIM_MODELS_DIR": str(data_dir), "XPRIM_MODELS_REGISTRY_URL": str(registry.root)}
-    loaded = any_kernel.run(f"import os\nos.environ.update({here})\n%load_ext xprim_nb")
+    loaded = lent.run(f"import os\nos.environ.update({here})\n%load_ext xprim_nb")
     assert (loaded.reply["status"], loaded.outputs) == ("ok", [])
-    yield any_kernel
-    any_kernel.run("%unload_ext xprim_nb\n%reset -f")
+    yield lent
+    if lent.is_idle:
+        lent.run("%unload_ext xprim_nb\n%reset -f")
+        kernels.give_back()
 
 
 @pytest.fixture

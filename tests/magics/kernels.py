@@ -22,6 +22,20 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 # A kernel starts in a second; on a loaded machine it may take many.
 DEADLINE_S = 25.0
 _NOTHING_SHOWN = ("status", "execute_input")
+# Knocks once the cell's own thread waits inside a handle's `result`.
+_KNOCK = """
+import socket, sys, threading, time
+def knock(cell=threading.main_thread().ident):
+    names = set()
+    while not {{"result", "wait"}} <= names:
+        time.sleep(0.001)
+        frame, names = sys._current_frames()[cell], set()
+        while frame is not None:
+            names.add(frame.f_code.co_name)
+            frame = frame.f_back
+    socket.create_connection({address}).close()
+threading.Thread(target=knock).start()
+"""
 
 
 @dataclass
@@ -57,7 +71,7 @@ class Panel:
 
     Attributes:
         state: Its traits now.
-        updates: When a change of them came (`time.monotonic`).
+        updates: When the kernel sent a change of them, in seconds.
         lines: "state: line" of each row of a pull panel, each one that was shown, in order.
         closed: Its comm is.
     """
@@ -87,6 +101,7 @@ class Kernel:
         specs = KernelSpecManager()
         specs.kernel_dirs = []  # this interpreter's own kernel, whatever else is registered
         self.panels: dict[str, Panel] = {}
+        self._begun: set[str] = set()
         self.manager = KernelManager(kernel_name="python3", kernel_spec_manager=specs)
         self.manager.start_kernel(env=dict(environment))
         self.client: BlockingKernelClient = self.manager.blocking_client()
@@ -99,7 +114,25 @@ class Kernel:
 
     def start(self, code: str) -> str:
         """Begin a cell; the result names it."""
-        return str(self.client.execute(code))
+        cell = str(self.client.execute(code))
+        self._begun.add(cell)
+        return cell
+
+    def start_waiting(self, code: str) -> str:
+        """The same for a cell that waits for a handle: returns when it does, so that an interrupt ends the wait.
+
+        What a cell shows before does not say that: one that is interrupted between the two has nothing to pause.
+        """
+        with socket.create_server(("127.0.0.1", 0)) as signal:
+            signal.settimeout(DEADLINE_S)
+            cell = self.start(_KNOCK.format(address=signal.getsockname()) + code)
+            signal.accept()[0].close()
+        return cell
+
+    @property
+    def is_idle(self) -> bool:
+        """Every cell that was begun has been seen to end, and the kernel lives."""
+        return not self._begun and bool(self.manager.is_alive())
 
     def watch(self, cell: str, pattern: str) -> Outcome:
         """What a cell has published when what it shows matches for the first time: a text, or a row of a window."""
@@ -124,6 +157,7 @@ class Kernel:
             message = self.client.get_shell_msg(timeout=deadline - time.monotonic())
             if message["parent_header"].get("msg_id") == cell:
                 outcome.reply = message["content"]
+        self._begun.discard(cell)
         return outcome
 
     def panel(self, outcome: Outcome) -> Panel:
@@ -210,7 +244,7 @@ class Kernel:
                 content["comm_id"] in self.panels and content["data"].get("method") == "update"
             ):
                 panel = self.panels[content["comm_id"]]
-                panel.updates.append(time.monotonic())
+                panel.updates.append(message["header"]["date"].timestamp())
                 panel.take(content["data"]["state"])
             case "comm_close" if content["comm_id"] in self.panels:
                 self.panels[content["comm_id"]].closed = True

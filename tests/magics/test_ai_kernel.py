@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
 from .kernels import Kernel
-
-pytestmark = pytest.mark.timeout(90)  # a worker starts in half a second; on a loaded machine in many
 
 
 def test_a_model_in_a_notebook(kernel: Kernel) -> None:

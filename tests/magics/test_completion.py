@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from xprim_nb.toolkit import Toolkit
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Tab offers does not depend on how busy the machine is."""
+    monkeypatch.setattr("xprim_nb.magics.completion._PATIENCE_S", 20.0)
+
+
 def _offered(shell: InteractiveShell, line: str) -> dict[str, str]:
     """What Tab offers at the end of a line: each text with its type."""
     with provisionalcompleter():

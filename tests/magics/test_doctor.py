@@ -10,6 +10,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from xprim_nb.errors import ConfigError
+from xprim_nb.magics import doctor
 from xprim_nb.magics.doctor import Diagnosis, Finding, found_by
 from xprim_nb.manager.probing import Said
 from xprim_nb.testing.faulty_registry import FaultyRegistry
@@ -30,8 +31,9 @@ def _diagnosis(shell: InteractiveShell) -> Diagnosis:
     return found
 
 
-def test_every_part_has_a_line(shell: InteractiveShell) -> None:
+def test_every_part_has_a_line(shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a healthy machine each part is there, in a fixed order, and none is broken."""
+    monkeypatch.setattr(doctor, "_PATIENCE_S", 20.0)  # healthy it may be, and busy
     found = _diagnosis(shell)
     assert [each.subject for each in found.findings] == _PARTS
     assert found.verdict != "broken"
@@ -83,17 +85,18 @@ def test_probe_that_hangs_is_left_behind() -> None:
         return "ok", "", ""
 
     begun = time.monotonic()
-    hanging, fine = found_by({"hangs": hangs, "fine": lambda: ("ok", "fine", "")}, 0.1)
+    hanging, fine = found_by({"hangs": hangs, "fine": lambda: ("ok", "fine", "")}, 1.0)
     release.set()
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 10  # it would hang for ever
     assert (hanging.verdict, fine.verdict) == ("broken", "ok")
-    assert hanging.text == "has not answered within 0.1 s"
+    assert hanging.text == "has not answered within 1.0 s"
 
 
 def test_settings_that_cannot_work_are_a_line(
     shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where no toolkit can be made the doctor says why, and looks at the rest."""
+    monkeypatch.setattr(doctor, "_PATIENCE_S", 20.0)
     monkeypatch.setenv("XPRIM_OFFLINE", "perhaps")
     found = _diagnosis(shell)
     assert found.of("settings").verdict == "broken"
@@ -119,6 +122,7 @@ def test_answers_in_time_when_the_registry_hangs(kernel: Kernel, server: FaultyR
 
 def test_in_a_kernel(kernel: Kernel) -> None:
     """In a notebook it is a table, and knows the kernel, its way with buttons, and the windows."""
+    kernel.run("d = %xprim doctor")  # what is loaded for the first time takes its own time
     outcome = kernel.run("%xprim doctor")
     (shown,) = outcome.of("execute_result")
     assert shown["data"]["text/html"].startswith('<table class="xprim-doctor">')

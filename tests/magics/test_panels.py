@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from xprim_nb.testing.faulty_registry import FaultyRegistry
 from xprim_nb.testing.gates import Hold
 
@@ -16,6 +18,7 @@ def _state(panel: Panel) -> str:
     return str(rows[0]["state"]) if rows else ""
 
 
+@pytest.mark.alone
 def test_words_act_at_once_while_the_kernel_idles(kernel: Kernel, gate: Hold) -> None:
     """Pause, Resume and Cancel do what they say within a second; cancelling leaves nothing on the disk."""
     panel = kernel.panel(kernel.run(f"h = %xprim pull {_REF}"))
@@ -34,6 +37,7 @@ def test_words_act_at_once_while_the_kernel_idles(kernel: Kernel, gate: Hold) ->
     assert panel.state["error"] == {}
 
 
+@pytest.mark.alone
 def test_words_act_at_once_while_a_cell_awaits(kernel: Kernel, gate: Hold) -> None:
     """Pause in the middle of `await handle` ends the pull, and the cell with it, within a second."""
     panel = kernel.panel(kernel.run(f"h = %xprim pull {_REF}"))
@@ -44,6 +48,7 @@ def test_words_act_at_once_while_a_cell_awaits(kernel: Kernel, gate: Hold) -> No
     assert kernel.finish(cell).reply["status"] in ("error", "aborted")
 
 
+@pytest.mark.alone
 def test_words_act_at_the_latest_when_a_blocking_cell_ends(kernel: Kernel, gate: Hold) -> None:
     """A cell that blocks the kernel delays a word, and does not lose it."""
     panel = kernel.panel(kernel.run(f"h = %xprim pull {_REF}"))
@@ -60,7 +65,7 @@ def test_unknown_words_change_nothing(kernel: Kernel, gate: Hold) -> None:
     kernel.send(panel, "explode", ref=_REF)
     kernel.send(panel, "pause", ref=["../.."])
     kernel.until(lambda: bool(panel.state["error"]))
-    assert _state(panel) == "running"
+    kernel.until(lambda: _state(panel) == "running")  # an error is shown at once, a row five times a second
     kernel.send(panel, "dismiss")
     kernel.until(lambda: not panel.state["error"])
     gate.release()
@@ -73,11 +78,14 @@ def test_pulls_opens_the_panel_of_every_pull(kernel: Kernel, gate: Hold) -> None
     outcome = kernel.run("%xprim pulls")
     panel = kernel.panel(outcome)
     assert [row["ref"] for row in panel.state["rows"]] == [_REF]
+    gate.wait_reached()
+    kernel.until(lambda: "4/10 chunks" in panel.state["rows"][0]["line"])  # from here on it stands still
     assert outcome.of("execute_result") == []
     assert kernel.run("print(type(_).__name__)").text() == "PullPanel\n"
     quiet = kernel.run("v = %xprim pulls")
     assert quiet.of("display_data") == []
-    assert kernel.panel(kernel.run("v")).state["rows"] == panel.state["rows"]
+    again = kernel.panel(kernel.run("v"))
+    assert [(row["ref"], row["state"]) for row in again.state["rows"]] == [(_REF, "running")]
     gate.release()
     kernel.run("h.result(20)\nother = %xprim pull other/base v1 --wait")
     kernel.until(lambda: [row["state"] for row in panel.state["rows"]] == ["done", "done"])

@@ -50,6 +50,7 @@ def test_one_panel_follows_the_pull(kernel: Kernel, gate: Hold) -> None:
     assert outcome.text() + outcome.text("stderr") == ""
 
 
+@pytest.mark.alone
 def test_interrupt_pauses_cleanly(kernel: Kernel, gate: Hold, server: FaultyRegistry) -> None:
     """The stop button ends the cell within a second with one line that says how to go on; nothing runs behind it.
 
@@ -57,6 +58,7 @@ def test_interrupt_pauses_cleanly(kernel: Kernel, gate: Hold, server: FaultyRegi
     """
     cell = kernel.start(f"%xprim pull {_REF} --wait")
     so_far = kernel.watch(cell, r"running: .*4/10 chunks")
+    gate.wait_reached()  # the fifth is asked for after the fourth is shown
     assert server.open_connections == 2
     begun = time.monotonic()
     kernel.interrupt()
@@ -89,11 +91,12 @@ def test_interrupt_of_a_cell_that_waits_for_a_handle(
     """It says in one line how far the pull came and how it goes on, as `--wait` does; the pull has stopped."""
     kernel.run(f"h = %xprim pull {_REF}")
     gate.wait_reached()
-    for _ in range(200):  # ten times a second there is news
-        if kernel.run("print(h.snapshot().chunks_completed)").text() == "4\n":
-            break
-    cell = kernel.start(f"display('waiting')\n{waits}")
-    so_far = kernel.watch(cell, "waiting")
+    kernel.until(lambda: kernel.run("print(h.snapshot().chunks_completed)").text() == "4\n")
+    if waits == "await h":  # one that comes before the `await` is heard by it
+        cell = kernel.start("display('waiting')\nawait h")
+        so_far = kernel.watch(cell, "waiting")
+    else:
+        cell, so_far = kernel.start_waiting(waits), None
     kernel.interrupt()
     outcome = kernel.finish(cell, so_far)
     assert outcome.reply["status"] == "error"
@@ -103,6 +106,7 @@ def test_interrupt_of_a_cell_that_waits_for_a_handle(
     assert kernel.run("print(h.done)").text() == "True\n"
 
 
+@pytest.mark.alone
 def test_interrupted_await_pauses_too(kernel: Kernel, gate: Hold, server: FaultyRegistry) -> None:
     """A cell that awaits the handle stops within a second as well, and so does the pull."""
     started = kernel.run(f"h = %xprim pull {_REF}")

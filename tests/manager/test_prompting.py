@@ -20,8 +20,6 @@ from xprim_nb.manager.prompting import EngineAnswers, open_prompts
 from xprim_nb.prompts.desk import Prompts
 from xprim_nb.scheduling.engine import Engine
 
-pytestmark = pytest.mark.timeout(90)  # a worker starts in half a second; on a loaded machine in many
-
 _DEMO = "demo/tiny-llama v2"
 _SERVED = "served-model"
 _TURN = "Once upon a time"

@@ -98,8 +98,8 @@ async def open_http(plane: str) -> AsyncIterator[Callable[..., HttpSource]]:
                 its = {key: value for key, value in options.items() if key in ("verify", "proxy")}
                 client = httpx2.AsyncClient(headers=[INJECTED], timeout=None, **its)
                 stack.push_async_callback(client.aclose)
-            quick = {"connect_timeout_s": 5.0, "stall_timeout_s": 5.0, **options}
-            source = HttpSource(url, HttpOptions(**quick), client)
+            patient = {"connect_timeout_s": 20.0, "stall_timeout_s": 20.0, **options}
+            source = HttpSource(url, HttpOptions(**patient), client)
             stack.push_async_callback(source.aclose)
             return source
 

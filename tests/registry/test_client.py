@@ -81,7 +81,7 @@ async def test_a_registry_that_is_down_is_answered_for(
     server: FaultyRegistry, client_for: ClientFor, heard: list[Event], fault: Drop | Status | Stall
 ) -> None:
     """The last answer comes with its age, marked stale and told; whoever wants a fresh one gets the error."""
-    client = client_for(server.url, stall_timeout_s=0.2, connect_timeout_s=0.2, tries=1)
+    client = client_for(server.url, stall_timeout_s=1.0, connect_timeout_s=1.0, tries=1)
     await client.index()
     server.inject(fault, on="index", times=None)
     answer = await client.index()
@@ -328,7 +328,7 @@ async def test_secrets_are_told_to_nobody_but_the_registry(
     """Password and token reach the server, and no message, event, log record, repr or file of ours."""
     url = server.url.replace("//", "//ann:s3cret@")
     client = client_for(
-        url, headers={"X-Token": "s3cret-too"}, tries=2, stall_timeout_s=0.2, connect_timeout_s=0.2
+        url, headers={"X-Token": "s3cret-too"}, tries=2, stall_timeout_s=0.5, connect_timeout_s=0.5
     )
     said: list[object] = [client, client.url]
     with caplog.at_level(logging.DEBUG):

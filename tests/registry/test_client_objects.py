@@ -228,7 +228,7 @@ async def test_a_server_that_stays_silent_is_given_up_on(
     """Three silences are a StalledError that says so, and what came between them is kept."""
     server.inject(Stall(50_000), on="chunk", times=None)
     with pytest.raises(StalledError):
-        await client_for(server.url, stall_timeout_s=0.2).chunk(sink.digest, sink)
+        await client_for(server.url, stall_timeout_s=0.5).chunk(sink.digest, sink)
     assert server.count("chunk") == 3
     assert sink.received == 150_000
 

@@ -61,8 +61,8 @@ def options(*, proxy: str = "", stall_timeout_s: float = 5.0) -> WireOptions:
 
 @pytest.fixture
 def wire() -> Iterator[Wire]:
-    """A wire that is closed in the end."""
-    wire = Wire(options())
+    """A wire that is closed in the end; it is more patient than any of these tests."""
+    wire = Wire(options(stall_timeout_s=25.0))
     yield wire
     wire.close()
 
@@ -83,7 +83,7 @@ def test_blocks_are_large_on_a_fast_line_and_prompt_on_a_slow_one(
     fast = MemorySink(digest, _SIZE)
     wire.fetch(url, fast, StopToken())
     assert fast.writes <= _SIZE // (64 << 10) + 2
-    server.inject(Drip(_SIZE / 0.5), on="chunk")
+    server.inject(Drip(_SIZE / 1.0), on="chunk")
     slow = MemorySink(digest, _SIZE)
     wire.fetch(url, slow, StopToken())
     assert slow.writes >= 5
@@ -109,10 +109,10 @@ def test_a_stopped_fetch_ends_at_once(wire: Wire, server: FaultyRegistry, url: s
 
     thread = threading.Thread(target=fetch)
     thread.start()
-    assert arrived.wait(5)
+    assert arrived.wait(10)
     stop.stop()
     sink.close()
-    thread.join(1.0)
+    thread.join(10.0)
     assert not thread.is_alive()
     assert isinstance(outcome[0], (StoppedError, SourceError))
     assert not sink.late.is_set()
@@ -180,7 +180,7 @@ def test_a_sink_that_fails_is_heard_and_costs_the_connection(
 
 def test_a_known_connection_that_goes_silent_is_closed(server: FaultyRegistry, url: str, digest: str) -> None:
     """A reused connection that stalls is a failed try, and closed; an error status costs the connection as well."""
-    wire = Wire(options(stall_timeout_s=0.2))
+    wire = Wire(options(stall_timeout_s=0.5))
     wire.fetch(url, MemorySink(digest, _SIZE), StopToken())
     server.inject(Stall(None), on="chunk")
     with pytest.raises(SourceError):

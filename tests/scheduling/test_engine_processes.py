@@ -28,8 +28,6 @@ from xprim_nb.manager.engines import open_engine
 from xprim_nb.scheduling.devices import SimulatedDevice
 from xprim_nb.scheduling.engine import Engine
 
-pytestmark = pytest.mark.timeout(120)  # a worker starts in half a second; on a loaded machine in many
-
 _GB = 1 << 30
 _MODEL = "demo/tiny-llama v2"
 _PROMPT = "Once upon a time"

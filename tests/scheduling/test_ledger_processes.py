@@ -24,8 +24,6 @@ from xprim_nb.scheduling.ledgerfile import FILE_NAME
 from .ledger_worker import BUDGET, ENOUGH
 from .rooms import state
 
-pytestmark = pytest.mark.timeout(120)  # interpreters that start on a loaded machine
-
 _WORKER = Path(__file__).with_name("ledger_worker.py")
 Start: TypeAlias = Callable[..., subprocess.Popen[str]]
 Players: TypeAlias = Callable[[int, float], list["Played"]]

@@ -22,10 +22,7 @@ from xprim_nb.scheduling.survey import Survey, survey
 from .simulation import World
 from .worlds import ANYTHING, ASKS, CALM, ROUGH, crowds, worlds
 
-_LONG = [
-    pytest.param(60, marks=pytest.mark.timeout(120)),
-    pytest.param(3_000, marks=[pytest.mark.slow, pytest.mark.timeout(7200)]),
-]
+_LONG = [60, pytest.param(3_000, marks=[pytest.mark.slow, pytest.mark.timeout(7200)])]
 _ANY = st.one_of(worlds(CALM, ASKS), worlds(ROUGH, ANYTHING), crowds(CALM, ASKS), crowds(ROUGH, ANYTHING))
 
 

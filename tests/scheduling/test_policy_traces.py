@@ -20,10 +20,7 @@ from .worlds import ANYTHING, ASKS, CALM, ROUGH, crowds, worlds
 
 # The ordinary form tries 120 worlds in all; the long one 12,000.
 _SOME, _MANY = 30, 3_000
-_LONG = [
-    pytest.param(_SOME, marks=pytest.mark.timeout(120)),
-    pytest.param(_MANY, marks=[pytest.mark.slow, pytest.mark.timeout(7200)]),
-]
+_LONG = [_SOME, pytest.param(_MANY, marks=[pytest.mark.slow, pytest.mark.timeout(7200)])]
 _UNHURRIED = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 

@@ -14,7 +14,7 @@ from xprim_nb.testing.registries import MadeRegistry, make_registry, random_byte
 _REF = "group/model v1"
 _CHUNK_BYTES = 100_000
 _DATA = random_bytes(7, 2 * _CHUNK_BYTES + 50)
-_TIMEOUT_S = 5.0
+_TIMEOUT_S = 20.0
 
 
 @pytest.fixture

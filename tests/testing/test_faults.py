@@ -47,7 +47,7 @@ _CHUNK_BYTES = 100_000
 _DATA = random_bytes(7, 2 * _CHUNK_BYTES + 50)  # as in conftest.py
 _FIRST = _DATA[:_CHUNK_BYTES]
 # Long enough for a loaded machine; only a failing test waits for it.
-_TIMEOUT_S = 5.0
+_TIMEOUT_S = 20.0
 # Shared: loading the trusted certificates takes longer than a test.
 _NO_TLS = ssl.create_default_context()
 
@@ -146,6 +146,7 @@ def test_a_stall_is_silence(server: FaultyRegistry, chunk: str, after: int | Non
     server.inject(Stall(after))
     with socket.create_connection(("127.0.0.1", server.port), _TIMEOUT_S) as sock:
         sock.sendall(f"GET {chunk} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        server.wait_for(1)
         received = bytearray()
         wanted = min(after or 0, _CHUNK_BYTES)
         while after is not None and (b"\r\n\r\n" not in received or len(_body(bytes(received))) < wanted):
@@ -225,7 +226,9 @@ def test_a_drip_ends_when_the_client_leaves(server: FaultyRegistry, chunk: str) 
     """A drop a second does not keep the server from noticing that nobody drinks."""
     server.inject(Drip(1000), on="chunk")
     with httpx2.stream("GET", server.url + chunk, timeout=_TIMEOUT_S) as answer:
-        assert next(answer.iter_raw()) == _FIRST[:20]
+        first = next(answer.iter_raw())  # twenty bytes, or more where we were not at once there to read them
+        assert _FIRST.startswith(first)
+        assert 20 <= len(first) < _CHUNK_BYTES
     server.wait_for(1, done=True)
     assert server.requests[0].bytes_sent < _CHUNK_BYTES
 

@@ -17,7 +17,7 @@ from xprim_nb.testing.registries import make_registry, random_bytes
 
 _REF = "group/model v1"
 _DATA = random_bytes(3, 300_000)
-_TIMEOUT_S = 5.0
+_TIMEOUT_S = 20.0
 
 
 @pytest.fixture

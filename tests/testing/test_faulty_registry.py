@@ -34,7 +34,7 @@ _CHUNK_BYTES = 100_000
 _DATA = random_bytes(7, 2 * _CHUNK_BYTES + 50)  # as in conftest.py
 _FIRST = _DATA[:_CHUNK_BYTES]
 # Long enough for a loaded machine; only a failing test waits for it.
-_TIMEOUT_S = 5.0
+_TIMEOUT_S = 20.0
 # Shared: loading the trusted certificates takes longer than a test.
 _NO_TLS = ssl.create_default_context()
 
@@ -295,7 +295,7 @@ def test_connections_can_be_dropped(server: FaultyRegistry, chunk: str) -> None:
 @pytest.mark.parametrize("fault", [Stall(5), Stall(None), Drip(10), Longer(), Delay(60)], ids=repr)
 def test_closing_ends_everything(made: MadeRegistry, chunk: str, fault: Fault, ask_raw: _AskRaw) -> None:
     """A closed server has no thread left, whatever it was doing, refuses connections, and can be closed again."""
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with FaultyRegistry(made.root) as server, ThreadPoolExecutor(2) as pool:
         server.inject(fault, on="chunk")
         hold = server.hold("index")
@@ -306,7 +306,7 @@ def test_closing_ends_everything(made: MadeRegistry, chunk: str, fault: Fault, a
         for each in futures:
             each.result(_TIMEOUT_S)
         assert server.open_connections == 0
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= before  # one that an earlier test left may have ended
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", server.port), _TIMEOUT_S)
 

@@ -137,6 +137,7 @@ def test_a_removal_says_what_it_frees() -> None:
     assert "needed" not in removal_text(ref, inodes, [])
 
 
+@pytest.mark.alone
 def test_ten_thousand_rows_are_soon_made() -> None:
     """Twenty thousand versions, half of them installed, become columns in well under the time of a blink or two."""
     listing = [_remote(f"g{number % 50}/m{number} v1", license="mit") for number in range(10_000)]

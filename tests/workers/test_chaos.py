@@ -127,7 +127,6 @@ async def _kernels(count: int) -> None:
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(60)
 async def test_twenty_kills_lose_nothing() -> None:
     """Every request is answered or fails by a typed error with a report, the next is served, no process is left."""
     seen = await _rounds(20)
@@ -136,7 +135,6 @@ async def test_twenty_kills_lose_nothing() -> None:
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(60)
 async def test_killed_kernels_leave_nothing() -> None:
     """At whatever instant a kernel is killed, its workers and what they started go too."""
     await _kernels(6)

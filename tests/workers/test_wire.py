@@ -13,8 +13,6 @@ from hypothesis import strategies as st
 
 from xprim_nb.workers import wire
 
-pytestmark = pytest.mark.timeout(120)  # ten seconds of examples on a loaded machine
-
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda each: st.lists(each) | st.dictionaries(st.text(), each),

@@ -69,7 +69,8 @@ def _number(text: str) -> int:
 
 
 @pytest.mark.chaos
-@pytest.mark.parametrize("kills", [3, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("kills", [3, pytest.param(200, marks=pytest.mark.slow)])
 async def test_kills_while_refreshing(room: Room, tmp_path: Path, kills: int) -> None:
     """After each kill the next verb finds no damage and no edit but the real one, and goes on to the newest."""
     site = tmp_path / "site"

@@ -20,6 +20,7 @@ from ..rooms import Room, blocks, listing, require_sound
 from .damage import FILES, REF, flip_silently
 from .mend_worker import MINE
 
+# Interpreters start in a second; on a loaded machine in many.
 _WORKER = Path(__file__).with_name("mend_worker.py")
 _SEED = 20250611
 # A repair takes some ten milliseconds.
@@ -49,7 +50,7 @@ async def test_two_processes_repair_once(room: Room, server: FaultyRegistry) -> 
         worker.stdin.write("\n")
         worker.stdin.flush()
     for worker in workers:
-        out, errors = worker.communicate(timeout=25)
+        out, errors = worker.communicate(timeout=90)
         assert worker.returncode == 0, errors
         results.append(json.loads(out))
     assert [each["success"] for each in results] == [True, True]
@@ -70,13 +71,13 @@ async def test_a_killed_repair_is_gone_on_with(room: Room, server: FaultyRegistr
     assert worker.stdin is not None
     worker.stdin.write("\n")
     worker.stdin.flush()
-    server.wait_for(1, on=room.made.chunks(REF)[15], timeout_s=20)
+    server.wait_for(1, on=room.made.chunks(REF)[15], timeout_s=60)
     worker.kill()
     worker.communicate()
     hold.release()
     assert not (room.dir(REF) / "w.bin").exists()
     done = server.count("chunk")
-    assert done >= 15
+    assert done >= 13  # four are fetched at a time: three before it may not have been asked for yet
     server.forget_requests()
     async with room.manager() as manager:
         assert (await manager.repair(REF)).success

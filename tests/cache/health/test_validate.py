@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from xprim_nb.cache.health import validate as validate_module
+from xprim_nb.cache.health import hashing
 from xprim_nb.cache.health.report import ValidationReport
 from xprim_nb.cache.health.rules import HealthPolicy
 from xprim_nb.errors import ConfigError
@@ -227,14 +227,16 @@ async def test_a_cancelled_check_ends_soon(room: Room, monkeypatch: pytest.Monke
     reached, go_on = asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 
-    class Telling(validate_module.Teller):
-        def __call__(self, done: int, total: int) -> None:
-            loop.call_soon_threadsafe(reached.set)
-            go_on.wait(20)
+    real = hashing.is_right_chunk
 
-    monkeypatch.setattr(validate_module, "Teller", Telling)
+    def held(*args: Any) -> bool:
+        loop.call_soon_threadsafe(reached.set)
+        assert go_on.wait(20)
+        return real(*args)
+
     async with room.manager() as manager:
         await manager.pull(REF)
+        monkeypatch.setattr(hashing, "is_right_chunk", held)
         checking = asyncio.create_task(manager.validate(REF, "full"))
         await reached.wait()
         checking.cancel()

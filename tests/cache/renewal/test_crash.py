@@ -25,6 +25,7 @@ def _crash_everywhere(root: Path, scenario: str, exchange: str, first: int, stri
 
 
 @pytest.mark.chaos
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("scenario", "exchange"), _SCENARIOS)
 def test_killed_before_any_change_the_next_one_makes_it_good(
     tmp_path: Path, scenario: str, exchange: str

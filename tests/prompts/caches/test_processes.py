@@ -17,8 +17,6 @@ from xprim_nb.prompts.caches import Caches
 
 from .helpers import keep, question
 
-pytestmark = pytest.mark.timeout(120)  # interpreters that start on a loaded machine
-
 _ROOT = Path(__file__).parents[3]
 
 

@@ -31,8 +31,6 @@ from xprim_nb.prompts.resolve import resolve_scaffold
 from .conftest import Clock
 from .helpers import Answerer, keep, question
 
-pytestmark = pytest.mark.timeout(120)  # kernels that start on a loaded machine
-
 _ROOT = Path(__file__).parents[3]
 
 

@@ -16,13 +16,6 @@ from xprim_nb.prompts.checkpoints import CheckpointStore, PostgresSaver, Saver, 
 OpenSaver = Callable[[], Saver]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give time to whichever test comes first: a server that is set up in two seconds takes many on a loaded machine."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents and not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(120))
-
-
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Any]:
     """A PostgreSQL server on a socket of its own; a test that stops it starts it again."""

@@ -16,8 +16,6 @@ import pytest
 from xprim_nb import Config, connect
 from xprim_nb.errors import DatabaseUnavailableError, OfflineError
 
-pytestmark = pytest.mark.timeout(60)
-
 _PW = "hunter2-hunter2"
 
 

@@ -22,8 +22,6 @@ from xprim_nb.prompts.rules import cache_rule
 from xprim_nb.prompts.telemetry import Advice, optimize
 from xprim_nb.prompts.values import ResolveInput
 
-pytestmark = pytest.mark.timeout(120)  # six seconds of examples; on a loaded machine many more
-
 _RATES = Rates(Decimal(5), Decimal("0.5"), Decimal("6.25"), Decimal(10), Decimal(25))
 
 

@@ -68,7 +68,6 @@ class TestOpenAI(BackendContract):
         return _MODEL
 
 
-@pytest.mark.timeout(120)  # the server starts inside the first of them
 class TestOpenAIWithTransformersServe(BackendContract):
     """What every backend promises, against the real `transformers serve`."""
 

@@ -77,7 +77,6 @@ class TestOpenAICompatibleTroubles(RemoteTroubles):
         return create(context)
 
 
-@pytest.mark.timeout(120)  # the server starts inside the first of them
 class TestTransformersServe(BackendContract):
     """What every backend promises, against the real `transformers serve`."""
 

@@ -30,10 +30,7 @@ from .llamas import (
 )
 
 # PEFT asks transformers by a name that transformers has deprecated.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
-    pytest.mark.timeout(120),  # torch computes the reference, and the machine may be busy with other things
-]
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
 _IDS = [256, *b'{"name": "Ada", "born": 1815, "works": [']
 
