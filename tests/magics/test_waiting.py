@@ -82,6 +82,21 @@ def test_interrupt_pauses_cleanly(kernel: Kernel, gate: Hold, server: FaultyRegi
     assert server.count("chunk") == 6
 
 
+def test_interrupt_while_the_panel_opens_pauses_too(kernel: Kernel, gate: Hold) -> None:
+    """The first panel takes a moment to open: the stop button means the pull then as well."""
+    kernel.run(
+        "from xprim_nb.magics.extension import _loaded\n"
+        "extension = _loaded[get_ipython()]\n"
+        "def stopped(handle):\n    raise KeyboardInterrupt\n"
+        "extension.views.show_pull = stopped"
+    )
+    outcome = kernel.run(f"%xprim pull {_REF} --wait")
+    (error,) = outcome.of("error")
+    assert error["ename"] == "KeyboardInterrupt"
+    assert error["traceback"][0].startswith("pull demo/big v1: paused")
+    assert kernel.run("del extension.views.show_pull\nprint(extension.kit.pulls())").text() == "[]\n"
+
+
 @pytest.mark.parametrize(
     ("waits", "name"), [("await h", "CancelledError"), ("h.result()", "KeyboardInterrupt")]
 )

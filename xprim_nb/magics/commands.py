@@ -121,7 +121,7 @@ def _pull(extension: Extension, asked: argparse.Namespace) -> Handle[Pulled] | P
 
 
 def _waited(extension: Extension, handle: Handle[Pulled]) -> Pulled:
-    pulled = waiting.wait_for(extension.shell, handle, extension.views.show_pull(handle))
+    pulled = waiting.wait_for(extension.shell, handle, lambda: extension.views.show_pull(handle))
     for text in pulled.warnings:
         extension.warn(text)
     return pulled

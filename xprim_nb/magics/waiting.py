@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Callable
 from concurrent.futures import CancelledError
 from typing import Any, TypeVar
 
@@ -33,10 +34,16 @@ _CLEANUP_S = 5.0
 class _Display:
     """One output of one cell, changed in place; in a terminal, one line."""
 
-    def __init__(self, shell: InteractiveShell, handle: Handle[Any], view: View | None) -> None:
-        self._handle, self._view = handle, view
+    def __init__(self, shell: InteractiveShell, handle: Handle[Any]) -> None:
+        self._handle = handle
+        self._view: View | None = None
         self._is_kernel = getattr(shell, "kernel", None) is not None
         self._output = InPlace()
+
+    def open(self, show: Callable[[], View | None] | None) -> None:
+        """Show it for the first time."""
+        self._view = show() if show is not None else None
+        self.draw()
 
     def draw(self) -> None:
         """Show how far it is now."""
@@ -68,25 +75,29 @@ def wait_quietly(shell: InteractiveShell, handle: Handle[_T], view: View | None 
     try:
         return handle.result(_INSTANT_S)
     except TimeoutError:
-        return wait_for(shell, handle, view)
+        return wait_for(shell, handle, lambda: view)
 
 
-def wait_for(shell: InteractiveShell, handle: Handle[_T], view: View | None = None) -> _T:
-    """The result of a pull, or of work like it, which is shown until it has ended: in `view`, if that is there.
+def wait_for(
+    shell: InteractiveShell, handle: Handle[_T], show: Callable[[], View | None] | None = None
+) -> _T:
+    """The result of a pull, or of work like it, which is shown until it has ended: in the view that `show` opens, if any.
 
     Raises:
         KeyboardInterrupt: The cell was interrupted; the pull has stopped, and what it fetched is kept.
         XprimError: The pull failed, or somebody else has cancelled it.
     """
-    shown = _Display(shell, handle, view)
+    shown = _Display(shell, handle)
     try:
-        shown.draw()
+        shown.open(
+            show
+        )  # to open the first takes a moment, in which an interrupt has to stop the work as well
         while not handle.done:
             with contextlib.suppress(TimeoutError):
                 handle.result(_INTERVAL_S)
             shown.draw()
     except KeyboardInterrupt as stop:
-        handle.cancel()  # again, in case the interrupt came while drawing
+        handle.cancel()  # again, in case the interrupt came while opening or drawing
         with contextlib.suppress(Exception):  # what became of it is shown below
             handle.result(_CLEANUP_S)
         shown.end()
