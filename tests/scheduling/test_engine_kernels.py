@@ -20,9 +20,8 @@ import pytest
 from xprim_nb.scheduling.kernels import this_kernel
 from xprim_nb.scheduling.ledgerview import LedgerView
 
-pytestmark = pytest.mark.timeout(
-    180
-)  # a kernel starts in two seconds, and in ten where others compute beside it
+# A kernel starts in two seconds, and in ten where others compute beside it.
+pytestmark = pytest.mark.timeout(180)
 
 _GB = 1 << 30
 _TOTAL = 8 * _GB
