@@ -20,7 +20,7 @@ from jupyter_client.manager import KernelManager
 ROOT = Path(__file__).resolve().parents[2]
 VIEW = "application/vnd.jupyter.widget-view+json"
 # A kernel starts in a second; on a loaded machine it may take many.
-DEADLINE_S = 25.0
+DEADLINE_S = 60.0
 _NOTHING_SHOWN = ("status", "execute_input")
 # Knocks once the cell's own thread waits inside a handle's `result`.
 _KNOCK = """
