@@ -155,14 +155,7 @@ def test_notebooks_are_found_beside_the_package(tmp_path: Path, monkeypatch: pyt
     assert lab.notebooks_folder() == package / "_notebooks"
 
 
-@pytest.mark.parametrize(
-    "name",
-    # `.ci/run` runs all of them so, with the wheel.
-    [
-        name if name == "20_cache_and_repair" else pytest.param(name, marks=pytest.mark.slow)
-        for name in sorted(path.stem for path in lab.notebooks_folder().glob("*.ipynb"))
-    ],
-)
+@pytest.mark.parametrize("name", sorted(path.stem for path in lab.notebooks_folder().glob("*.ipynb")))
 def test_every_chapter_runs_beside_a_models_directory(run: Runner, name: str) -> None:
     """Each shipped notebook passes with `XPRIM_MODELS_DIR` set, as `--execute` and many users have it."""
     result = run("lab", "--execute", "--notebook", name, command=xprim)

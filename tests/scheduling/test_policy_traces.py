@@ -18,8 +18,8 @@ from xprim_nb.scheduling.replay import Entry, Log, differences, dump_log, load_l
 from .simulation import World
 from .worlds import ANYTHING, ASKS, CALM, ROUGH, crowds, worlds
 
-# The ordinary form tries 120 worlds in all; the long one 12,000.
-_SOME, _MANY = 30, 3_000
+# The ordinary form tries 240 worlds in all; the long one 12,000.
+_SOME, _MANY = 60, 3_000
 _LONG = [_SOME, pytest.param(_MANY, marks=[pytest.mark.slow, pytest.mark.timeout(7200)])]
 _UNHURRIED = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
