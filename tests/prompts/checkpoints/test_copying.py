@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import sys
+import types
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -34,6 +37,10 @@ class _Root(RootModel[list[int]]):
 @dataclass
 class _Record:
     items: list[int]
+
+
+def _get(models: Models, decode: Callable[[], Any], digest: bytes | None = b"1") -> Any:
+    return models.values([digest], [10], lambda places: [decode() for _ in places])[0]
 
 
 def _shared() -> list[list[int]]:
@@ -65,8 +72,8 @@ def test_a_copy_is_equal_and_its_own(make: Callable[[], Any]) -> None:
         decoded.append(make())
         return decoded[-1]
 
-    models = Models()
-    first, second = models.get(b"1", decode), models.get(b"1", decode)
+    models = Models(1 << 20)
+    first, second = _get(models, decode), _get(models, decode)
     assert len(decoded) == 1
     for each in (first, second):
         assert each == decoded[0]
@@ -102,7 +109,50 @@ def test_what_may_differ_is_decoded_each_time(make: Callable[[], Any]) -> None:
         decoded.append(make())
         return decoded[-1]
 
-    models = Models()
-    given = [models.get(b"1", decode) for _ in range(3)]
+    models = Models(1 << 20)
+    given = [_get(models, decode) for _ in range(3)]
     assert [id(each) for each in given] == [id(each) for each in decoded]
     assert len(decoded) == 3
+
+
+def test_only_what_is_not_known_is_decoded() -> None:
+    """Of several values those that came before are copied, in their places; what has no name is decoded each time."""
+    asked: list[list[int]] = []
+
+    def decode(places: Sequence[int]) -> list[list[int]]:
+        asked.append([*places])
+        return [[10 * place] for place in places]
+
+    models = Models(1 << 20)
+    assert models.values([b"a", None, b"b"], [1, 1, 1], decode) == [[0], [10], [20]]
+    assert models.values([b"a", None, b"b", b"c"], [1, 1, 1, 1], decode) == [[0], [10], [20], [30]]
+    assert models.values([b"c", b"a"], [1, 1], decode) == [[30], [0]]
+    assert asked == [[0, 1, 2], [1, 3]]
+
+
+def test_what_was_used_longest_ago_is_forgotten() -> None:
+    """More than it may keep is decoded again, and never wrong."""
+    decoded: list[str] = []
+
+    def decode(name: str) -> list[str]:
+        decoded.append(name)
+        return [name]
+
+    models = Models(10_000)  # three of them
+    for name in ("a", "b", "c", "a", "d", "a", "b"):
+        assert _get(models, partial(decode, name), name.encode()) == [name]
+    assert decoded == ["a", "b", "c", "d", "b"]
+
+
+def test_a_class_that_was_defined_anew_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cell that runs again defines its class again: what is read then is of the new class, inside other values too."""
+    module = types.ModuleType("a_cell")
+    monkeypatch.setitem(sys.modules, "a_cell", module)
+    models, classes = Models(1 << 20), []
+    for _ in range(2):
+        module.Note = type("Note", (BaseModel,), {"__module__": "a_cell", "__annotations__": {"text": str}})  # type: ignore[attr-defined]  # as the cell does
+        classes.append(module.Note)
+        for _ in range(2):
+            (note,) = _get(models, lambda: [module.Note(text="x")])
+            assert type(note) is classes[-1]
+    assert classes[0] is not classes[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from xprim_nb.prompts.checkpoints import Saver
-from xprim_nb.prompts.checkpoints.remembered import LeastUsed
+from xprim_nb.prompts.checkpoints.least_used import LeastUsed
 from xprim_nb.testing.checkpoints_given import at, long, put, values_of
 
 

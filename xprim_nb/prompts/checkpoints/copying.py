@@ -1,8 +1,8 @@
-"""Copies what was decoded, where a copy is surely what decoding again would give, at a tenth of its price. Pure.
+"""Copies what was decoded, where a copy is surely what decoding again would give, at a tenth of its price.
 
-Whoever lists a thread gets its messages once for each checkpoint, and making a message of bytes is validating it. The
-first is made so; further ones are copies of a model that nobody else has. It lives as long as a page of the list: kept
-any longer it would outlive the class that a notebook's cell has defined anew.
+Whoever reads a thread gets the same messages with each of its checkpoints, and making a message of bytes is validating
+it. The first is made so; further ones are copies of a model that nobody else has. Where a cell of a notebook has
+defined a class anew, what is of the old one is decoded again.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ from __future__ import annotations
 import datetime
 import decimal
 import functools
+import sys
 import uuid
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 from pydantic import BaseModel
+
+from .least_used import LeastUsed
 
 __all__ = ["Models"]
 
@@ -37,28 +40,85 @@ _COPYING = (
 )
 
 
+# What a value takes in memory: its texts, and the objects around them.
+_TIMES_BYTES, _OVERHEAD_BYTES = 2, 3000
+
 _Maker: TypeAlias = Callable[[], Any]
 
 
+class _Model(NamedTuple):
+    """Makes copies of a value of so many bytes, in which there are models of these classes."""
+
+    make: _Maker
+    kinds: frozenset[type]
+    size_bytes: int
+
+
 class Models:
-    """What was decoded, by digest, to be copied from. For one thread."""
+    """What was decoded, by digest, to be copied from; what was used longest ago is forgotten. Thread-safe.
 
-    def __init__(self) -> None:
-        self._makers: dict[bytes, _Maker] = {}
+    Args:
+        most_bytes: About how much of it is kept.
+    """
 
-    def get(self, digest: bytes, decode: _Maker) -> Any:  # noqa: ANN401  # any value
-        """A new object equal to what `decode` gives: its own, or a copy of what it gave before."""
-        maker = self._makers.get(digest)
-        if maker is None:
-            value = decode()
-            maker = self._makers[digest] = _maker(value, set()) or decode
-            # The model is nobody's; what cannot be copied is the caller's.
-            return value if maker is decode else maker()
-        return maker()
+    def __init__(self, most_bytes: int) -> None:
+        self._models: LeastUsed[bytes, _Model] = LeastUsed(
+            most_bytes, lambda model: model.size_bytes * _TIMES_BYTES + _OVERHEAD_BYTES
+        )
+
+    def values(
+        self,
+        digests: Sequence[bytes | None],
+        sizes: Sequence[int],
+        decode: Callable[[Sequence[int]], Sequence[Any]],
+    ) -> list[Any]:
+        """New objects, equal to what `decode` gives: its own, or copies of what it gave before.
+
+        Args:
+            digests: What names each value; None for what is decoded each time.
+            sizes: How many bytes each is made of.
+            decode: Given the places of some, makes them.
+        """
+        known = self._models.find([digest for digest in digests if digest is not None])
+        fresh = _without_old_classes(known)
+        given: list[Any] = [None] * len(digests)
+        absent = []
+        for place, digest in enumerate(digests):
+            model = fresh.get(digest) if digest is not None else None
+            if model is None:
+                absent.append(place)
+            else:
+                given[place] = model.make()
+        if absent:
+            made: dict[bytes, _Model] = {}
+            for place, value in zip(absent, decode(absent), strict=True):
+                digest, kinds = digests[place], set[type]()
+                maker = _maker(value, set(), kinds) if digest is not None else None
+                if maker is not None and digest is not None:
+                    made[digest] = _Model(maker, frozenset(kinds), sizes[place])
+                # The model is nobody's; what cannot be copied is the caller's.
+                given[place] = value if maker is None else maker()
+            self._models.keep(made)
+        return given
 
 
-def _maker(value: Any, seen: set[int]) -> _Maker | None:  # noqa: ANN401  # any value
-    """Makes copies of what nobody else will change; None where they might differ from it."""
+def _without_old_classes(known: dict[bytes, _Model]) -> dict[bytes, _Model]:
+    old = {
+        kind for kind in frozenset().union(*{each.kinds for each in known.values()}) if not _is_current(kind)
+    }
+    return {digest: each for digest, each in known.items() if not each.kinds & old} if old else known
+
+
+def _is_current(kind: type) -> bool:
+    """Whether its name still means it, which is how a value is decoded."""
+    found: object = sys.modules.get(kind.__module__)
+    for name in kind.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is kind
+
+
+def _maker(value: Any, seen: set[int], kinds: set[type]) -> _Maker | None:  # noqa: ANN401  # any value
+    """Makes copies of what nobody else will change; None where they might differ from it. `kinds` gets its classes."""
     kind = type(value)
     if kind in _ATOMS:
         return lambda: value
@@ -66,15 +126,17 @@ def _maker(value: Any, seen: set[int]) -> _Maker | None:  # noqa: ANN401  # any 
         return None
     seen.add(id(value))
     if kind is dict:
-        return _fields_maker(value, seen) if all(type(key) in _ATOMS for key in value) else None
+        return _fields_maker(value, seen, kinds) if all(type(key) in _ATOMS for key in value) else None
     if kind in (list, tuple, set, frozenset):
-        return _items_maker(value, seen)
-    is_model = isinstance(value, BaseModel) and _is_plain(kind)  # type: ignore[arg-type]  # a class can be hashed
-    return _model_maker(value, seen) if is_model else None
+        return _items_maker(value, seen, kinds)
+    if not isinstance(value, BaseModel) or not _is_plain(kind):  # type: ignore[arg-type]  # a class can be hashed
+        return None
+    kinds.add(kind)
+    return _model_maker(value, seen, kinds)
 
 
-def _fields_maker(fields: dict[Any, Any], seen: set[int]) -> _Maker | None:
-    inner = {key: _maker(each, seen) for key, each in fields.items() if type(each) not in _ATOMS}
+def _fields_maker(fields: dict[Any, Any], seen: set[int], kinds: set[type]) -> _Maker | None:
+    inner = {key: _maker(each, seen, kinds) for key, each in fields.items() if type(each) not in _ATOMS}
     if not inner:
         return fields.copy
     makers = [(key, maker) for key, maker in inner.items() if maker is not None]
@@ -90,17 +152,17 @@ def _fields_maker(fields: dict[Any, Any], seen: set[int]) -> _Maker | None:
     return make
 
 
-def _items_maker(items: Any, seen: set[int]) -> _Maker | None:  # noqa: ANN401  # a list, tuple or set
+def _items_maker(items: Any, seen: set[int], kinds: set[type]) -> _Maker | None:  # noqa: ANN401  # a list, tuple or set
     kind = type(items)
     if all(type(each) in _ATOMS for each in items):
         return lambda: kind(items)
-    makers = [maker for maker in (_maker(each, seen) for each in items) if maker is not None]
+    makers = [maker for maker in (_maker(each, seen, kinds) for each in items) if maker is not None]
     return (lambda: kind([maker() for maker in makers])) if len(makers) == len(items) else None
 
 
-def _model_maker(model: BaseModel, seen: set[int]) -> _Maker | None:
+def _model_maker(model: BaseModel, seen: set[int], kinds: set[type]) -> _Maker | None:
     kind, state = type(model), model.__getstate__()
-    fields, extra = (_maker(state[part], seen) for part in ("__dict__", "__pydantic_extra__"))
+    fields, extra = (_maker(state[part], seen, kinds) for part in ("__dict__", "__pydantic_extra__"))
     if fields is None or extra is None or state["__pydantic_private__"]:
         return None
     was_set = state["__pydantic_fields_set__"]

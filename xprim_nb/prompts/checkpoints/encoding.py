@@ -3,8 +3,8 @@
 A value is a reference: its bytes themselves where these are fewer than a name and a row would be, the name of a blob
 otherwise. A list is a tree of nodes, sixteen references each, over one blob for each item; the tree depends on
 nothing but the items, so equal lists have equal names, and a list that has grown by one shares all but the last node
-of each level with the one before. Nothing decoded is kept between calls: every caller gets objects of its own, and what
-it does to them reaches nobody else. Who decodes many values in one call gives `Models`, which copy what comes again.
+of each level with the one before. Every caller gets objects of its own, and what it does to them reaches nobody else:
+who decodes the same values often gives `Models`, which keep one that nobody else has, to copy from.
 
 A blob's digest is the SHA-256 of its type, a zero byte, and its bytes as the serialiser made them.
 
@@ -163,15 +163,11 @@ def decode(ref: Ref, found: Parts, serde: SerializerProtocol, models: Models | N
     if image is None:
         blob = found.blobs[ref]
         if not blob.is_node:
-            return _decode_blob(ref, blob, serde, models)
+            return _decode_items([ref], [blob], serde, models)[0]
         if blob.type == _SNAPSHOT:
             return DeltaSnapshot(decode(_unpack(blob.raw)[0], found, serde, models))
         image = found.images[ref] = _image_of(ref, found.blobs)
-    if models is None:
-        return _decode_items(image.items, serde)
-    return [
-        _decode_blob(each, item, serde, models) for each, item in zip(image.refs, image.items, strict=True)
-    ]
+    return _decode_items(image.refs, image.items, serde, models)
 
 
 def resolve(refs: Iterable[Ref], fetch: Fetch, images: Mapping[bytes, Image]) -> Parts:
@@ -302,13 +298,19 @@ def _image_of(root: bytes, blobs: Mapping[bytes, Blob]) -> Image:
         level = digests_of(refs)
 
 
-def _decode_blob(ref: Ref, blob: Blob, serde: SerializerProtocol, models: Models | None) -> Any:  # noqa: ANN401  # any value
-    if models is None or isinstance(ref, tuple):
-        return serde.loads_typed(blob)
-    return models.get(ref, lambda: serde.loads_typed(blob))
+def _decode_items(
+    refs: Sequence[Ref], items: Sequence[Blob], serde: SerializerProtocol, models: Models | None
+) -> list[Any]:
+    if models is None:
+        return _decoded(items, serde)
+    return models.values(
+        [ref if isinstance(ref, bytes) else None for ref in refs],
+        [len(item.raw) for item in items],
+        lambda places: _decoded([items[place] for place in places], serde),
+    )
 
 
-def _decode_items(items: Sequence[Blob], serde: SerializerProtocol) -> list[Any]:
+def _decoded(items: Sequence[Blob], serde: SerializerProtocol) -> list[Any]:
     # MessagePack's array is a head and its items' bytes in a row, so that one call decodes what were many values; a
     # call for each took a third longer.
     if isinstance(serde, JsonPlusSerializer) and {item.type for item in items} == {"msgpack"}:

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple, cast
 
 from xprim_nb.errors import ConfigError, StorageError
 
-from .copying import Models
 from .database import Database, Row, Session, Value, chunks, marks
 from .encoding import Blob, Parts, Ref, decode, resolve, unpack_channels, unpack_ref, unseal
 from .langgraph_parts import (
@@ -207,11 +206,10 @@ class Reader:
 
     def _batches(self, found: Sequence[_Found], parts: Parts) -> Iterator[list[CheckpointTuple]]:
         """Made as they are wanted: what is read in one go would be many times as large as values."""
-        models = Models()
         batch: list[CheckpointTuple] = []
         weight = 0
         for each in found:
-            batch.append(self._tuple(each, parts, models))
+            batch.append(self._tuple(each, parts))
             weight += sum(parts.size_of(ref) for ref in each.refs.values())
             if weight >= _BATCH_BYTES:
                 yield batch
@@ -219,7 +217,8 @@ class Reader:
         if batch:
             yield batch
 
-    def _tuple(self, found: _Found, parts: Parts, models: Models | None = None) -> CheckpointTuple:
+    def _tuple(self, found: _Found, parts: Parts) -> CheckpointTuple:
+        models = self._remembered.models(self._serde)
         checkpoint = self._serde.loads_typed(unseal(found.body))
         checkpoint["channel_values"] = {
             channel: decode(ref, parts, self._serde, models) for channel, ref in found.refs.items()
