@@ -14,7 +14,14 @@ import click
 from xprim_nb.errors import InvalidRefError
 from xprim_nb.refs import ModelRef
 
-__all__ = ["NO_LIMIT", "loading_options", "model_argument", "model_of", "read_seconds", "settings_of"]
+__all__ = [
+    "NO_LIMIT",
+    "answering_options",
+    "loading_options",
+    "model_argument",
+    "model_of",
+    "settings_of",
+]
 
 NO_LIMIT = "none"
 """What a limit of time is called that there is not."""
@@ -22,7 +29,7 @@ NO_LIMIT = "none"
 _SWITCHES: Mapping[str, object] = {"true": True, "false": False, "none": None}
 
 
-def read_seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+def _read_seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
     """A number of seconds above 0; `none`, for no limit, becomes `math.inf`.
 
     Raises:
@@ -59,6 +66,28 @@ def model_of(text: str) -> str:
         return f"{before}{colon}{ModelRef.parse(name)}" if colon else str(ModelRef.parse(text))
     except InvalidRefError:  # a server's name, or a path: the engine says when it is neither
         return text
+
+
+def answering_options(function: click.decorators.FC) -> click.decorators.FC:
+    """What holds for every answer: `--timeout`, and whether a model may be installed for it."""
+    for option in reversed(
+        (
+            click.option(
+                "--timeout",
+                callback=_read_seconds,
+                metavar="S",
+                help="Longest time of the answer itself, in seconds, or none; the setting when not given.",
+            ),
+            click.option(
+                "--install/--no-install",
+                "install",
+                default=None,
+                help="Whether a model that is not here is installed; the setting when not given.",
+            ),
+        )
+    ):
+        function = option(function)
+    return function
 
 
 def loading_options(function: click.decorators.FC) -> click.decorators.FC:

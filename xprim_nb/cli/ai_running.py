@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xprim_nb.cli import ai_documents, words
-from xprim_nb.cli.ai_options import loading_options, model_argument, model_of, read_seconds, settings_of
+from xprim_nb.cli.ai_options import answering_options, loading_options, model_argument, model_of, settings_of
 from xprim_nb.cli.ai_printing import Printed, prompt_from_stdin, streamed
 from xprim_nb.cli.boundary import DoorCommand, pass_session
 from xprim_nb.cli.session import Session
@@ -83,18 +83,7 @@ _NOTE = "xprim ai run"
     show_default=True,
     help="Who is served first where several ask.",
 )
-@click.option(
-    "--timeout",
-    callback=read_seconds,
-    metavar="S",
-    help="Longest time of the answer itself, in seconds, or none; the setting when not given.",
-)
-@click.option(
-    "--install/--no-install",
-    "install",
-    default=None,
-    help="Whether a model that is not here is installed; the setting when not given.",
-)
+@answering_options
 @loading_options
 @pass_session
 def run(session: Session, /, model: str, prompt: str, **how: Any) -> None:

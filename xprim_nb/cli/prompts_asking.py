@@ -15,7 +15,7 @@ import click
 
 from xprim_nb._text import format_seconds
 from xprim_nb.cli import prompts_documents, words
-from xprim_nb.cli.ai_options import read_seconds
+from xprim_nb.cli.ai_options import answering_options
 from xprim_nb.cli.ai_printing import Printed, streamed
 from xprim_nb.cli.ai_progress import waited
 from xprim_nb.cli.boundary import DoorCommand, pass_session
@@ -34,18 +34,7 @@ _NOTE = "xprim prompts ask"
 @prompt_options
 @cache_option
 @click.option("--samples", type=click.IntRange(min=1), metavar="N", help="So many answers; each is kept.")
-@click.option(
-    "--timeout",
-    callback=read_seconds,
-    metavar="S",
-    help="Longest time of the answer itself, in seconds, or none; the setting when not given.",
-)
-@click.option(
-    "--install/--no-install",
-    "install",
-    default=None,
-    help="Whether a model that is not here is installed; the setting when not given.",
-)
+@answering_options
 @pass_session
 def ask(session: Session, /, **how: Any) -> None:
     """Answer PROMPT, from the cache where it was asked before, and print the answer.
