@@ -89,9 +89,7 @@ def wait_for(
     """
     shown = _Display(shell, handle)
     try:
-        shown.open(
-            show
-        )  # to open the first takes a moment, in which an interrupt has to stop the work as well
+        shown.open(show)  # the first takes a moment, in which an interrupt means the work, too
         while not handle.done:
             with contextlib.suppress(TimeoutError):
                 handle.result(_INTERVAL_S)

@@ -58,10 +58,10 @@ class Models:
     """What was decoded, by digest, to be copied from; what was used longest ago is forgotten. Thread-safe.
 
     Args:
-        most_bytes: About how much of it is kept.
+        most_bytes: About how much of it is kept; all of it when not given, for whoever is soon done.
     """
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(self, most_bytes: int = sys.maxsize) -> None:
         self._models: LeastUsed[bytes, _Model] = LeastUsed(
             most_bytes, lambda model: model.size_bytes * _TIMES_BYTES + _OVERHEAD_BYTES
         )
@@ -92,12 +92,13 @@ class Models:
         if absent:
             made: dict[bytes, _Model] = {}
             for place, value in zip(absent, decode(absent), strict=True):
+                given[place] = value
                 digest, kinds = digests[place], set[type]()
                 maker = _maker(value, set(), kinds) if digest is not None else None
-                if maker is not None and digest is not None:
-                    made[digest] = _Model(maker, frozenset(kinds), sizes[place])
-                # The model is nobody's; what cannot be copied is the caller's.
-                given[place] = value if maker is None else maker()
+                if digest is None or maker is None:
+                    continue  # what cannot be copied is the caller's
+                made[digest] = _Model(maker, frozenset(kinds), sizes[place])
+                given[place] = maker()  # the model is nobody's
             self._models.keep(made)
         return given
 

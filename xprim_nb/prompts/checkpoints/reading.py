@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, cast
 
 from xprim_nb.errors import ConfigError, StorageError
 
+from .copying import Models
 from .database import Database, Row, Session, Value, chunks, marks
 from .encoding import Blob, Parts, Ref, decode, resolve, unpack_channels, unpack_ref, unseal
 from .langgraph_parts import (
@@ -120,7 +121,7 @@ class Reader:
         found, parts, _ = self._page(query, None, 1)
         if not found:
             return None
-        newest = self._tuple(found[0], parts)
+        newest = self._tuple(found[0], parts, self._remembered.models(self._serde))
         # The newest of a thread is likely to be asked for again, and to be what the next one grows from.
         self._remembered.images.keep(parts.fresh_images())
         return newest
@@ -206,10 +207,11 @@ class Reader:
 
     def _batches(self, found: Sequence[_Found], parts: Parts) -> Iterator[list[CheckpointTuple]]:
         """Made as they are wanted: what is read in one go would be many times as large as values."""
+        models = Models()  # of one page: a long thread would drive out what the next `one` asks for
         batch: list[CheckpointTuple] = []
         weight = 0
         for each in found:
-            batch.append(self._tuple(each, parts))
+            batch.append(self._tuple(each, parts, models))
             weight += sum(parts.size_of(ref) for ref in each.refs.values())
             if weight >= _BATCH_BYTES:
                 yield batch
@@ -217,8 +219,7 @@ class Reader:
         if batch:
             yield batch
 
-    def _tuple(self, found: _Found, parts: Parts) -> CheckpointTuple:
-        models = self._remembered.models(self._serde)
+    def _tuple(self, found: _Found, parts: Parts, models: Models) -> CheckpointTuple:
         checkpoint = self._serde.loads_typed(unseal(found.body))
         checkpoint["channel_values"] = {
             channel: decode(ref, parts, self._serde, models) for channel, ref in found.refs.items()

@@ -1,7 +1,7 @@
 """What a saver remembers between calls: bytes and values by their digest, and what the last checkpoints are made of.
 
-All of it only ever saves work. Bytes that a digest names never change, and whoever relies on a remembered checkpoint has it
-compared with the stored one in its own transaction.
+All of it only ever saves work. Bytes that a digest names never change, and whoever relies on a remembered checkpoint
+has it compared with the stored one in its own transaction.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Remembered:
     """The memory of one saver.
 
     Args:
-        most_bytes: How much of it there is.
+        most_bytes: How many stored bytes; what is made of them takes half as much again.
     """
 
     def __init__(self, most_bytes: int) -> None:

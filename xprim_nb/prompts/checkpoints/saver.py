@@ -47,7 +47,8 @@ class Saver(AsideSaver):
     Args:
         database: Owned by the saver from now on.
         serde: LangGraph's `JsonPlusSerializer` when None, which unpickles nothing and has an allow-list of types.
-        memory_bytes: What the saver may remember to save itself reading, in bytes.
+        memory_bytes: Stored bytes that the saver may remember to save itself reading; the values that it has made of
+            them take half as much again at most.
     """
 
     def __init__(
