@@ -174,6 +174,28 @@ def test_what_is_absent_is_told(open_database: Open) -> None:
     assert _names(database) == []
 
 
+@pytest.mark.parametrize(("times", "timeout_s"), [(6, 60.0), (10_000, 3.0)])
+def test_connections_that_are_lost_again_and_again(postgres_url: str, times: int, timeout_s: float) -> None:
+    """A server that stops ends what it has just accepted: a call goes on as long as it waits for one, and no longer."""
+    database, lost = PostgresDatabase(postgres_url, timeout_s=timeout_s, migrations=(_FIRST,)), list[bool]()
+
+    def work(session: seam.Session) -> None:
+        session.run("INSERT INTO xprim_item (name) VALUES ('once')")
+        if len(lost) < times:
+            lost.append(True)
+            session.rows("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    if times < 10:
+        database.write(work)
+        assert len(lost) == times
+    else:
+        with pytest.raises(DatabaseUnavailableError, match="does not answer|within 3 s"):
+            database.write(work)
+        assert len(lost) < times
+    assert _names(database) == ["once"][: times < 10]
+    database.close()
+
+
 @pytest.mark.parametrize(
     "setting", ["default_transaction_isolation=serializable", "default_transaction_read_only=on"]
 )

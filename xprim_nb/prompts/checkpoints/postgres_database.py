@@ -11,6 +11,7 @@ import contextlib
 import functools
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias, TypeVar
 
@@ -57,9 +58,11 @@ _SIZE = (
 _BEGIN_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # A transaction of ours is short, so a few connections serve many threads.
 _MOST_CONNECTIONS = 8
-# After a restart every pooled connection is a dead one; the pool is emptied after the first, so the second attempt
-# gets a new one. The third is for a server that restarts under the second.
+# Two transactions in each other's way begin again so often. After a restart every pooled connection is a dead one; the
+# pool is emptied after the first, so the second attempt gets a new one. A server that is just stopping still accepts some
+# and ends them at once: whoever gets these goes on after a pause, as long as a call waits for a connection at all.
 _ATTEMPTS = 3
+_PAUSE_S = 0.1
 _TIMEOUT_S = 10.0
 _VERSION_TABLE = """
 CREATE TABLE IF NOT EXISTS xprim_migrations (
@@ -131,7 +134,7 @@ class PostgresDatabase(Database):
 
     Args:
         url: `postgresql://…`, or any connection string that libpq reads.
-        timeout_s: How long a call waits for a connection before the database counts as unavailable, in seconds.
+        timeout_s: How long a call waits for a connection that lives before the database counts as unavailable, in seconds.
         migrations: For tests of migrations.
 
     Raises:
@@ -254,7 +257,8 @@ class PostgresDatabase(Database):
     def _repeated(self, attempt: Callable[[], T]) -> T:
         """The one place where psycopg's errors become ours, and where work begins again."""
         self._belong()
-        for number in range(1, _ATTEMPTS + 1):
+        until = time.monotonic() + self._timeout_s
+        for number in itertools.count(1):
             try:
                 return attempt()
             except psycopg_pool.PoolTimeout as error:
@@ -263,15 +267,18 @@ class PostgresDatabase(Database):
                 code = error.sqlstate or _LOST[0]  # without a code, it is the connection that failed
                 if not code.startswith((*_LOST, *_COLLIDED)):
                     raise self._refused(error) from error
-                if number == _ATTEMPTS or self._pool is None:
+                has_collided, is_late = code.startswith(_COLLIDED), time.monotonic() >= until
+                if self._pool is None or (number >= _ATTEMPTS and (has_collided or is_late)):
                     raise self._unavailable(f"does not answer: {_sentence(error)}") from error
-                if not code.startswith(_COLLIDED):
+                if number >= _ATTEMPTS:
+                    time.sleep(_PAUSE_S)
+                if not has_collided:
                     self._pool.check()
             except psycopg.errors.NotNullViolation as error:
                 raise AbsentError from error
             except psycopg.errors.InsufficientPrivilege as error:
                 raise self._refused(error) from error
-        raise AssertionError("the last attempt returns or raises")
+        raise AssertionError("each attempt returns, raises, or is followed by another")
 
     def _unavailable(self, what: str) -> DatabaseUnavailableError:
         return DatabaseUnavailableError(f"{self.address} {what}", subject=self.address)
