@@ -189,7 +189,7 @@ def test_connections_that_are_lost_again_and_again(postgres_url: str, times: int
         database.write(work)
         assert len(lost) == times
     else:
-        with pytest.raises(DatabaseUnavailableError, match="does not answer|within 3 s"):
+        with pytest.raises(DatabaseUnavailableError, match=r"does not answer|within 3 s"):
             database.write(work)
         assert len(lost) < times
     assert _names(database) == ["once"][: times < 10]
